@@ -1,0 +1,117 @@
+"""Attention that is quick on a CPU, registered with transformers under the name ``handeye``.
+
+Two things cost tiny models their time on a CPU: torch's fused attention falls back to a slow backward with an additive
+mask, and Qwen3-VL's vision tower attends image by image in a Python loop. Both are replaced by plain batched matrix
+products; the results agree with the stock ones within rounding (tests/test_vlm.py).
+"""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+NAME = "handeye"
+LOWEST = -1e30
+"""Additive mask value; float32's minimum would become −inf in bfloat16 and turn fully masked rows into NaN."""
+
+
+class _Attention(torch.autograd.Function):
+    """softmax(scale · q kᵀ + mask) v for [B, H, L, D] tensors, without the dispatcher's overhead."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        scores = torch.matmul(q * scale, k.transpose(2, 3))
+        if mask is not None:
+            scores.add_(mask)
+        weights = scores.softmax(-1)
+        ctx.save_for_backward(q, k, v, weights)
+        ctx.scale = scale
+        return torch.matmul(weights, v)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, weights = ctx.saved_tensors
+        grad = grads[0].contiguous()
+        d_v = torch.matmul(weights.transpose(2, 3), grad)
+        d_weights = torch.matmul(grad, v.transpose(2, 3))
+        d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype)
+        d_q = torch.matmul(d_scores, k).mul_(ctx.scale)
+        d_k = torch.matmul(d_scores.transpose(2, 3), q).mul_(ctx.scale)
+        return d_q, d_k, d_v, None, None
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    device = v.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else v.dtype
+    with torch.autocast(device, enabled=False):
+        mask = None if mask is None else mask.to(dtype)
+        return _Attention.apply(q.to(dtype), k.to(dtype), v.to(dtype), mask, scale)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Transformers' attention interface: q [B, H, L, D], k and v [B, H_kv, S, D] → [B, L, H, D]."""
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    if attention_mask is not None and attention_mask.dtype == torch.bool:
+        attention_mask = torch.zeros_like(attention_mask, dtype=query.dtype).masked_fill_(~attention_mask, LOWEST)
+    elif attention_mask is not None:
+        attention_mask = attention_mask.clamp(min=LOWEST)
+    return _attend(query, key, value, attention_mask, scaling).transpose(1, 2).contiguous(), None
+
+
+def _vision_forward(
+    self: Any, hidden_states: Tensor, cu_seqlens: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any
+) -> Tensor:
+    """Vision attention over runs of equally sized images at once; a run is one matrix product."""
+    from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_vision
+
+    total = hidden_states.shape[0]
+    q, k, v = self.qkv(hidden_states).reshape(total, 3, self.num_heads, -1).permute(1, 0, 2, 3).unbind(0)
+    q, k = apply_rotary_pos_emb_vision(q, k, *position_embeddings)
+    lengths = (cu_seqlens[1:] - cu_seqlens[:-1]).tolist()
+    parts, start, image = [], 0, 0
+    while image < len(lengths):
+        length, count = lengths[image], 1
+        while image + count < len(lengths) and lengths[image + count] == length:
+            count += 1
+        stop = start + length * count
+
+        def split(
+            t: Tensor, start: int = start, stop: int = stop, count: int = count, length: int = length
+        ) -> Tensor:
+            return t[start:stop].view(count, length, self.num_heads, -1).transpose(1, 2)
+
+        part = _attend(split(q), split(k), split(v), None, self.scaling)
+        parts.append(part.transpose(1, 2).reshape(stop - start, -1))
+        start, image = stop, image + count
+    return self.proj(torch.cat(parts) if len(parts) > 1 else parts[0])  # type: ignore[no-any-return]
+
+
+def speed_up(model: nn.Module) -> None:
+    """Give a Qwen3-VL on a CPU the batched attention; other models and devices keep transformers' own."""
+    from transformers import Qwen3VLForConditionalGeneration
+
+    if not isinstance(model, Qwen3VLForConditionalGeneration):
+        return
+    model.set_attn_implementation(NAME)
+    for block in model.model.visual.blocks:
+        block.attn.forward = MethodType(_vision_forward, block.attn)
+
+
+ALL_ATTENTION_FUNCTIONS.register(NAME, attention)
+ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["eager"])

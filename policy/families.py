@@ -1,0 +1,195 @@
+"""What differs between families of vision-language models: how frames become model inputs, and where tokens stand.
+
+The generic family uses nothing but the processor of the model's folder. A fast family is declared per model class and
+held to the generic one by parity tests: Qwen3-VL encodes each distinct frame of a batch once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import (
+    AutoProcessor,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Qwen2VLImageProcessorPil,
+    Qwen3VLForConditionalGeneration,
+)
+
+from episode import Frame, HandeyeError
+
+
+class ModelError(HandeyeError):
+    """A folder holds no model that we can use, or model and inputs do not fit together."""
+
+
+class Family(Protocol):
+    tokenizer: PreTrainedTokenizerBase
+
+    def image_tokens(self, frame: Frame) -> int:
+        """How many placeholder tokens a frame of this size takes in the prompt."""
+
+    def image_inputs(self, images: Sequence[Sequence[Frame]]) -> dict[str, Any]:
+        """Keyword arguments of the model's ``forward`` for the images of each row, in prompt order."""
+
+    def positions(self, ids: Tensor, mask: Tensor, images: Sequence[Sequence[Frame]]) -> Tensor:
+        """Explicit position ids for padded rows ``ids`` [B, L] with ``mask`` [B, L]; [B, L] or [3, B, L]."""
+
+    def save(self, folder: Path) -> None: ...
+
+
+class GenericFamily:
+    """Any image-text-to-text model, through its own processor."""
+
+    def __init__(self, folder: Path, model: PreTrainedModel) -> None:
+        self.processor = AutoProcessor.from_pretrained(folder)
+        self.tokenizer: PreTrainedTokenizerBase = self.processor.tokenizer
+        self.image_token_id = int(model.config.image_token_id)
+        self._counts: dict[tuple[int, ...], int] = {}
+        self._images: dict[bytes, Any] = {}
+
+    def image_tokens(self, frame: Frame) -> int:
+        if frame.shape not in self._counts:
+            token = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
+            ids = self.processor(text=[token], images=[Image.fromarray(frame)])["input_ids"][0]
+            self._counts[frame.shape] = int((np.asarray(ids) == self.image_token_id).sum())
+        return self._counts[frame.shape]
+
+    def image_inputs(self, images: Sequence[Sequence[Frame]]) -> dict[str, Any]:
+        if not any(len(row) for row in images):
+            return {}
+        nested = [[Image.fromarray(f) for f in row] for row in images]
+        inputs = self.processor.image_processor(nested, return_tensors="pt")
+        return {k: v for k, v in inputs.items() if isinstance(v, Tensor)}
+
+    def positions(self, ids: Tensor, mask: Tensor, images: Sequence[Sequence[Frame]]) -> Tensor:
+        return (mask.long().cumsum(1) - 1).clamp_(min=0)
+
+    def save(self, folder: Path) -> None:
+        self.processor.save_pretrained(folder)
+
+
+class Qwen3VLFamily:
+    """Qwen3-VL: patches cut here, each distinct frame encoded once, multimodal rotary positions computed here.
+
+    The stock composite processor needs torchvision for videos, which we never have; the image processor of the folder
+    is read for its sizes and used to resize frames that are not whole image tokens.
+    """
+
+    def __init__(self, folder: Path, model: Qwen3VLForConditionalGeneration) -> None:
+        self.model = model
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
+        vision = model.config.vision_config
+        self.patch, self.merge = int(vision.patch_size), int(vision.spatial_merge_size)
+        self.temporal = int(vision.temporal_patch_size)
+        self.image_token_id = int(model.config.image_token_id)
+        self._grids: dict[tuple[int, ...], tuple[int, int]] = {}
+
+    def grid(self, frame: Frame) -> tuple[int, int]:
+        """Rows and columns of patches for a frame of this size."""
+        if frame.shape not in self._grids:
+            height, width = frame.shape[:2]
+            unit = self.patch * self.merge
+            if height % unit or width % unit:
+                raise ModelError(
+                    f"a frame of {width}x{height} pixels is not a whole number of image tokens ({unit} pixels); "
+                    f"choose sizes that are multiples of {unit}"
+                )
+            self._grids[frame.shape] = (height // self.patch, width // self.patch)
+        return self._grids[frame.shape]
+
+    def image_tokens(self, frame: Frame) -> int:
+        rows, columns = self.grid(frame)
+        return rows * columns // self.merge**2
+
+    def pixels(self, frames: Sequence[Frame]) -> tuple[Tensor, Tensor]:
+        """Patches [sum of h·w, C·t·p·p] in the model's order, and grids [N, 3], for frames in order."""
+        p, k = self.patch, self.merge
+        mean = torch.tensor(self.image_processor.image_mean).view(1, 3, 1, 1)
+        std = torch.tensor(self.image_processor.image_std).view(1, 3, 1, 1)
+        parts, grids, start = [], [], 0
+        while start < len(frames):
+            stop = start + 1
+            while stop < len(frames) and frames[stop].shape == frames[start].shape:
+                stop += 1
+            rows, columns = self.grid(frames[start])
+            x = torch.from_numpy(np.stack(frames[start:stop])).permute(0, 3, 1, 2).float().div_(255)
+            x = (x - mean) / std
+            x = x.view(-1, 3, rows // k, k, p, columns // k, k, p).permute(0, 2, 5, 3, 6, 1, 4, 7)
+            x = x.reshape(-1, 3, 1, p * p).expand(-1, 3, self.temporal, p * p)
+            parts.append(x.reshape(-1, 3 * self.temporal * p * p))
+            grids += [[1, rows, columns]] * (stop - start)
+            start = stop
+        return torch.cat(parts), torch.tensor(grids)
+
+    def encode(self, frames: Sequence[Frame]) -> Any:
+        """The vision tower's output for frames in order, with features split frame by frame."""
+        device = self.model.device
+        pixels, grids = self.pixels(frames)
+        return self.model.model.get_image_features(pixels.to(device), grids.to(device), return_dict=True)
+
+    def image_inputs(self, images: Sequence[Sequence[Frame]]) -> dict[str, Any]:
+        flat = [frame for row in images for frame in row]
+        if not flat:
+            return {}
+        index: dict[tuple[int, bytes], int] = {}
+        distinct: list[Frame] = []
+        order = []
+        for frame in flat:
+            key = (frame.shape[1], frame.tobytes())
+            if key not in index:
+                index[key] = len(distinct)
+                distinct.append(frame)
+            order.append(index[key])
+        # Equal sizes side by side, so that the vision tower sees long runs.
+        by_size = sorted(range(len(distinct)), key=lambda i: distinct[i].shape)
+        place = {i: n for n, i in enumerate(by_size)}
+        output = self.encode([distinct[i] for i in by_size])
+        output.pooler_output = tuple(output.pooler_output[place[i]] for i in order)
+        output.deepstack_features = [tuple(level[place[i]] for i in order) for level in output.deepstack_features]
+        return {"mm_encoder_outputs": {"image": output}}
+
+    def positions(self, ids: Tensor, mask: Tensor, images: Sequence[Sequence[Frame]]) -> Tensor:
+        result = torch.zeros(3, *ids.shape, dtype=torch.long)
+        rows, keep = ids.cpu().numpy(), mask.cpu().numpy().astype(bool)
+        for b, row in enumerate(images):
+            grids = [tuple(n // self.merge for n in self.grid(frame)) for frame in row]
+            result[:, b, torch.from_numpy(keep[b])] = torch.from_numpy(self._row_positions(rows[b][keep[b]], grids))
+        return result.to(ids.device)
+
+    def _row_positions(self, ids: np.ndarray[Any, Any], grids: Sequence[tuple[int, ...]]) -> np.ndarray[Any, Any]:
+        """[3, L]: text counts on; an image spans max(h, w) positions, its tokens at (start, start + y, start + x)."""
+        out = np.empty((3, len(ids)), np.int64)
+        spans = np.flatnonzero(ids == self.image_token_id)
+        at, position, used = 0, 0, 0
+        for height, width in grids:
+            start = int(spans[used])
+            out[:, at:start] = np.arange(position, position + start - at)
+            position += start - at
+            y, x = np.divmod(np.arange(height * width), width)
+            out[:, start : start + height * width] = np.stack([np.zeros_like(y), y, x]) + position
+            position += max(height, width)
+            at, used = start + height * width, used + height * width
+        if used != len(spans):
+            raise ModelError(f"the prompt has {len(spans)} image tokens, its images have {used} features")
+        out[:, at:] = np.arange(position, position + len(ids) - at)
+        return out
+
+    def save(self, folder: Path) -> None:
+        self.tokenizer.save_pretrained(folder)
+        self.image_processor.save_pretrained(folder)
+
+
+def family_of(folder: Path, model: PreTrainedModel) -> Family:
+    """The fast family where one is declared for the model's class, else the generic one."""
+    if isinstance(model, Qwen3VLForConditionalGeneration):
+        return Qwen3VLFamily(folder, model)
+    return GenericFamily(folder, model)

@@ -1,0 +1,218 @@
+"""The one wrapped model: any transformers image-text-to-text model, scored through a single ``forward``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerBase
+
+from episode import Frame
+from policy.attention import speed_up
+from policy.families import Family, ModelError, family_of
+
+BASE = Path(__file__).resolve().parent.parent / "assets" / "tiny-vlm"
+"""The shipped base model, also reached by the name ``base``."""
+VALUE_FILE = "value_head.safetensors"
+BANNED = -1e30
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One prompt with its images and one reply to score."""
+
+    prompt_ids: NDArray[np.int32]
+    reply_ids: NDArray[np.int32]
+    images: tuple[Frame, ...]
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows with prompts padded on the left and replies on the right, so that all replies start in column ``prompt``."""
+
+    ids: Tensor
+    """[B, P + R] int64."""
+    mask: Tensor
+    """[B, P + R] int64, 1 where a token stands."""
+    reply_mask: Tensor
+    """[B, R] bool."""
+    positions: Tensor
+    images: tuple[tuple[Frame, ...], ...]
+    temperature: Tensor
+    """[B] float32."""
+    prompt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the policy thinks of the replies. Entries outside ``mask`` are 0."""
+
+    logps: Tensor
+    """[B, R] float32, under the sampling distribution: temperature applied, banned tokens left out."""
+    entropy: Tensor
+    """[B, R] float32, nats."""
+    mask: Tensor
+    """[B, R] bool."""
+    values: Tensor | None
+    """[B] float32, V at the last prompt token; None without a value head."""
+
+
+class VLM(nn.Module):
+    """A vision-language model with tokenizer, image handling, token bans and an optional value head."""
+
+    def __init__(self, model: PreTrainedModel, family: Family, value_head: bool = False) -> None:
+        super().__init__()
+        self.model = model
+        self.family = family
+        self.tokenizer: PreTrainedTokenizerBase = family.tokenizer
+        self.weight_version = 0
+        self.value_head: nn.Linear | None = None
+        if value_head:
+            self.value_head = nn.Linear(int(model.config.get_text_config().hidden_size), 1)
+            nn.init.zeros_(self.value_head.weight)
+            nn.init.zeros_(self.value_head.bias)
+        self.register_buffer("bans", self._bans(), persistent=False)
+        self.end_ids = self._end_ids()
+        self._hidden: Tensor | None = None
+        # The head's input is the last hidden state of just the positions asked for, whatever the model's family.
+        cast(nn.Module, model.get_output_embeddings()).register_forward_pre_hook(self._keep_hidden)
+
+    # --- loading and saving
+
+    @classmethod
+    def load(cls, folder: str | Path, value_head: bool = False, device: str | torch.device = "cpu") -> VLM:
+        """Open a model folder (or ``base``, the shipped one); weights in float32 on a CPU.
+
+        Raises:
+            ModelError: the folder is missing or holds no image-text-to-text model.
+        """
+        path = BASE if str(folder) == "base" else Path(folder)
+        if not (path / "config.json").is_file():
+            hint = "make it with `handeye pretrain`" if path == BASE else "give a folder written by save_pretrained"
+            raise ModelError(f"{path} holds no model (no config.json): {hint}")
+        try:
+            # Hubs are not asked and code from the folder is never run.
+            config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+            model = AutoModelForImageTextToText.from_pretrained(
+                path, config=config, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+            )
+            family = family_of(path, model)
+        except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+            raise ModelError(
+                f"{path} holds no image-text-to-text model that transformers can open: {error}"
+            ) from error
+        speed_up(model)
+        vlm = cls(model, family, value_head)
+        if vlm.value_head is not None and (path / VALUE_FILE).is_file():
+            vlm.value_head.load_state_dict(load_file(path / VALUE_FILE))
+        return cast(VLM, vlm.to(device))
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder that ``AutoModelForImageTextToText.from_pretrained`` opens, with tokenizer and processor."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        self.model.save_pretrained(path)
+        self.family.save(path)
+        if self.value_head is not None:
+            save_file({k: v.contiguous() for k, v in self.value_head.state_dict().items()}, path / VALUE_FILE)
+
+    @property
+    def device(self) -> torch.device:
+        return cast(torch.device, self.model.device)
+
+    def _bans(self) -> Tensor:
+        """[V] True for tokens that are never sampled: vision placeholders, padding, turn starts. The end is allowed."""
+        names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+        # Families name these differently and may lack some; what the configuration does not name cannot be banned by it.
+        banned = {self.model.config.to_dict().get(name) for name in names}
+        banned |= {self.tokenizer.pad_token_id, self.tokenizer.get_vocab().get("<|im_start|>")}
+        banned.discard(self.tokenizer.eos_token_id)
+        bans = torch.zeros(self.model.get_output_embeddings().weight.shape[0], dtype=torch.bool)
+        bans[[i for i in banned if i is not None]] = True
+        return bans
+
+    def _end_ids(self) -> tuple[int, ...]:
+        configured = self.model.generation_config.eos_token_id
+        listed = configured if isinstance(configured, list) else [configured]
+        return tuple({i for i in (*listed, self.tokenizer.eos_token_id) if i is not None})
+
+    # --- scoring
+
+    def collate(self, rows: Sequence[Row]) -> Batch:
+        """Pad rows into one batch."""
+        prompt = max(len(r.prompt_ids) for r in rows)
+        reply = max(len(r.reply_ids) for r in rows)
+        ids = np.full((len(rows), prompt + reply), self.tokenizer.pad_token_id, np.int64)
+        mask = np.zeros_like(ids)
+        for b, row in enumerate(rows):
+            start, stop = prompt - len(row.prompt_ids), prompt + len(row.reply_ids)
+            ids[b, start:prompt], ids[b, prompt:stop] = row.prompt_ids, row.reply_ids
+            mask[b, start:stop] = 1
+        ids_t, mask_t = torch.from_numpy(ids), torch.from_numpy(mask)
+        images = tuple(r.images for r in rows)
+        return Batch(
+            ids=ids_t.to(self.device),
+            mask=mask_t.to(self.device),
+            reply_mask=mask_t[:, prompt:].bool().to(self.device),
+            positions=self.family.positions(ids_t, mask_t, images).to(self.device),
+            images=images,
+            temperature=torch.tensor([r.temperature for r in rows], device=self.device),
+            prompt=prompt,
+        )
+
+    def forward(self, batch: Batch) -> Scores:
+        """Score each reply token given everything before it. The only way gradients reach the model in RL."""
+        width = batch.ids.shape[1]
+        columns = torch.arange(batch.prompt - 1, width - 1, device=self.device)
+        logits = self.logits(
+            input_ids=batch.ids,
+            attention_mask=batch.mask,
+            position_ids=batch.positions,
+            logits_to_keep=columns,
+            use_cache=False,
+            **self._image_inputs(batch.images),
+        )
+        hidden = self._take_hidden()
+        logps_all = self.distribution(logits, batch.temperature)
+        chosen = logps_all.gather(2, batch.ids[:, batch.prompt :, None])[..., 0]
+        entropy = -(logps_all.exp() * logps_all.clamp(min=-1e4)).sum(-1)
+        zero = torch.zeros((), device=self.device)
+        values = None
+        if self.value_head is not None:
+            values = self.value_head(hidden[:, 0].float())[:, 0]
+        return Scores(
+            logps=torch.where(batch.reply_mask, chosen, zero),
+            entropy=torch.where(batch.reply_mask, entropy, zero),
+            mask=batch.reply_mask,
+            values=values,
+        )
+
+    def logits(self, **inputs: Any) -> Tensor:
+        """The model's logits in float32 at the positions asked for."""
+        return cast(Tensor, self.model(**inputs).logits).float()
+
+    def distribution(self, logits: Tensor, temperature: Tensor) -> Tensor:
+        """Log-probabilities [..., V] of the sampling distribution: the same in rollout and in training."""
+        scaled = logits / temperature.view(-1, *[1] * (logits.dim() - 1))
+        return scaled.masked_fill(self.bans, BANNED).log_softmax(-1)
+
+    def _image_inputs(self, images: Sequence[Sequence[Frame]]) -> dict[str, Any]:
+        inputs = self.family.image_inputs(images)
+        return {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
+
+    def _keep_hidden(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._hidden = inputs[0]
+
+    def _take_hidden(self) -> Tensor:
+        assert self._hidden is not None, "the model's output embeddings were not called"
+        hidden, self._hidden = self._hidden, None
+        return hidden
