@@ -1,0 +1,219 @@
+"""``compact``: a few tokens a reply, for small models that own the location and bin tokens.
+
+Locations ``<loc_0>`` .. ``<loc_31>`` are 32 equal bins of a screen's side, or of ``body.low`` .. ``body.high`` along an
+axis; a bin means its centre. Bins ``<a-10>`` .. ``<a10>`` are tenths of the furthest displacement of one decision
+(1.5 cm by default), and notches of a scroll.
+
+    click<loc_3><loc_9>      double..  right..      drag<loc_3><loc_9><loc_20><loc_9>    scroll<loc_3><loc_9><a3>
+    type"text"  key"enter"   wait  done  noop       <a2><a-1><a0>open    at<loc_4><loc_5><loc_1><a2><a-1><a0>close
+
+A thought is ``think"..."`` before a screen action, and ``at`` with the place that the decision is about on a body.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from episode import SCREEN_KINDS, Action, Advice, Body, Embodiment, Screen, ScreenKind, chunk_of, nearest, screen_action
+from policy.codecs.base import (
+    MAX_NOTCHES,
+    CodecError,
+    Misread,
+    Reply,
+    body_limits,
+    check_pixel,
+    check_text,
+    displacement,
+    excerpt,
+    hand_state,
+    no_action,
+    only_screen_action,
+    understood,
+)
+
+LOCATIONS = 32
+BINS = 10
+"""Action bins to each side of zero."""
+LONGEST_TEXT = 24
+"""Characters that one ``type`` carries: each is a token of its own, and replies are kept short."""
+LONGEST_THOUGHT = 32
+
+_LOC = r"<loc_([0-9]{1,6})>"
+_BIN = r"<a(-?[0-9]{1,6})>"
+_STRING = r'"((?:[^"\\]|\\.)*)"'
+_WORD = re.compile(r"[a-z_]*")
+_THINK = re.compile("think" + _STRING, re.DOTALL)
+_MOVE = re.compile(rf"(?:at{_LOC}{_LOC}{_LOC})?{_BIN}{_BIN}{_BIN}(open|close)")
+_MOVE_USAGE = "[at<loc_x><loc_y><loc_z>]<a..><a..><a..>open or ...close"
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a screen action is written: its word, then what follows."""
+
+    kind: ScreenKind
+    locations: int = 0
+    bins: int = 0
+    text: bool = False
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        return re.compile(_LOC * self.locations + _BIN * self.bins + _STRING * self.text, re.DOTALL)
+
+    @property
+    def usage(self) -> str:
+        return "<loc_..>" * self.locations + "<a..>" * self.bins + '"..."' * self.text
+
+
+_FORMS = {
+    "click": _Form("click", locations=2),
+    "double": _Form("double_click", locations=2),
+    "right": _Form("right_click", locations=2),
+    "drag": _Form("drag", locations=4),
+    "scroll": _Form("scroll", locations=2, bins=1),
+    "type": _Form("type", text=True),
+    "key": _Form("key", text=True),
+    "wait": _Form("wait"),
+    "done": _Form("done"),
+    "noop": _Form("noop"),
+}
+_PATTERNS = {word: form.pattern for word, form in _FORMS.items()}
+_WORDS: dict[ScreenKind, str] = {form.kind: word for word, form in _FORMS.items()}
+
+
+class Compact:
+    """The ``compact`` codec; see the module's text for its grammar."""
+
+    name = "compact"
+    # `type`, two quotes, LONGEST_TEXT characters, `think`, two quotes, LONGEST_THOUGHT characters, the end token.
+    max_tokens = 63
+
+    def system(self, embodiment: Embodiment) -> str:
+        """Empty: a small model knows its grammar, and every prompt token costs time."""
+        return ""
+
+    def format(self, advice: Advice, embodiment: Embodiment, thought: bool) -> str:
+        if isinstance(embodiment, Body):
+            at = "at" + locate(advice.point, embodiment) if thought and advice.point is not None else ""
+            return at + _format_move(advice, embodiment)
+        think = f'think"{_tame(advice.thought)}"' if thought and _tame(advice.thought) else ""
+        return think + _format_screen(advice, embodiment)
+
+    def parse(
+        self, text: str, embodiment: Embodiment, *, grip: float = 1.0, cursor: tuple[int, int] | None = None
+    ) -> Reply:
+        try:
+            if isinstance(embodiment, Screen):
+                return understood(*_read_screen(text.strip(), embodiment))
+            return understood(*_read_move(text.strip(), embodiment))
+        except Misread as error:
+            return no_action(str(error), embodiment, grip)
+
+    def observe(self, proprio: NDArray[np.float32] | None, embodiment: Embodiment) -> str:
+        """``hand<loc_x><loc_y><loc_z>open`` (or ``half``, ``shut``), then `` holding`` where something is held."""
+        if proprio is None or isinstance(embodiment, Screen):
+            return ""
+        position, opening, holding = hand_state(proprio)
+        return f"hand{locate(position, embodiment)}{opening}{' holding' if holding else ''}"
+
+
+def location_of_pixel(x: int, side: int) -> int:
+    """The bin 0..31 in which pixel ``x`` of a side of ``side`` pixels lies."""
+    return x * LOCATIONS // side
+
+
+def pixel_of_location(location: int, side: int) -> int:
+    """The pixel at the centre of a bin."""
+    return (2 * location + 1) * side // (2 * LOCATIONS)
+
+
+def locate(point: tuple[float, ...] | NDArray[np.float64], body: Body) -> str:
+    """Three location tokens for a point in the world frame; a point beyond the body's reach takes the nearest bin."""
+    low, high = np.asarray(body.low), np.asarray(body.high)
+    bins = np.floor((np.asarray(point) - low) / (high - low) * LOCATIONS).clip(0, LOCATIONS - 1)
+    return "".join(f"<loc_{int(b)}>" for b in bins)
+
+
+def _tame(thought: str) -> str:
+    """A thought as one short line without quotes or backslashes, so that it needs no escapes."""
+    words = thought.replace('"', "'").replace("\\", "/").split()
+    while len(" ".join(words)) > LONGEST_THOUGHT:
+        words.pop()
+    return " ".join(words)
+
+
+def _format_screen(advice: Advice, screen: Screen) -> str:
+    action = only_screen_action(advice)
+    word = _WORDS[SCREEN_KINDS[int(action["kind"])]]
+    form = _FORMS[word]
+    points = [action["position"], action["end"]][: form.locations // 2]
+    for point in points:
+        x, y = check_pixel(point, screen)
+        word += f"<loc_{location_of_pixel(x, screen.width)}><loc_{location_of_pixel(y, screen.height)}>"
+    if form.bins:
+        word += f"<a{np.clip(int(action['scroll'][0]), -MAX_NOTCHES, MAX_NOTCHES)}>"
+    if form.text:
+        try:
+            text = check_text(action["text"], LONGEST_TEXT)
+        except Misread as error:
+            raise CodecError(f"compact cannot say {form.kind} {excerpt(action['text'])}: {error}") from None
+        word += '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return word
+
+
+def _format_move(advice: Advice, body: Body) -> str:
+    # Rounded to the nearest bin, clipped to what one decision can do: experts ask for any size.
+    bins = np.rint(displacement(advice.actions) / body_limits(body) * BINS).clip(-BINS, BINS).astype(int)
+    return "".join(f"<a{b}>" for b in bins) + ("open" if advice.actions[-1][3] >= 0 else "close")
+
+
+def _read_screen(text: str, screen: Screen) -> tuple[list[Action], str]:
+    thought = ""
+    if text.startswith("think"):
+        spoken = _THINK.match(text)
+        if spoken is None:
+            raise Misread(f'expected think"..." with a closing quote, then an action; got {excerpt(text)}')
+        thought, text = _unescape(spoken[1]), text[spoken.end() :].lstrip()
+    found = _WORD.match(text)
+    word = found[0] if found else ""
+    if word not in _FORMS:
+        raise Misread(f"{excerpt(text)} starts with no action; {nearest(word[:32], _FORMS)}")
+    form, parts = _FORMS[word], _PATTERNS[word].fullmatch(text, len(word))
+    if parts is None:
+        raise Misread(f"expected {word}{form.usage} and nothing else, got {excerpt(text)}")
+    numbers = [_within(n, 0, LOCATIONS - 1, "location") for n in parts.groups()[: form.locations]]
+    numbers = [pixel_of_location(n, (screen.width, screen.height)[i % 2]) for i, n in enumerate(numbers)]
+    x, y, x2, y2 = numbers + [0] * (4 - len(numbers))
+    scroll = _within(parts[3], -MAX_NOTCHES, MAX_NOTCHES, "scroll") if form.bins else 0
+    string = check_text(_unescape(parts[1]), LONGEST_TEXT) if form.text else ""
+    return [screen_action(form.kind, x, y, x2, y2, scroll, string)], thought
+
+
+def _read_move(text: str, body: Body) -> tuple[list[Action], str]:
+    parts = _MOVE.fullmatch(text)
+    if parts is None:
+        raise Misread(f"expected {_MOVE_USAGE} and nothing else, got {excerpt(text)}")
+    thought = ""
+    if parts[1] is not None:
+        bins = np.array([_within(n, 0, LOCATIONS - 1, "location") for n in parts.groups()[:3]])
+        low, high = np.asarray(body.low), np.asarray(body.high)
+        x, y, z = low + (bins + 0.5) / LOCATIONS * (high - low)
+        thought = f"at ({x:.3f}, {y:.3f}, {z:.3f})"
+    unit = body_limits(body) / BINS
+    delta = [_within(n, -BINS, BINS, "displacement") * unit for n in parts.groups()[3:6]]
+    return list(chunk_of(body, delta, 1.0 if parts[7] == "open" else -1.0)), thought
+
+
+def _within(digits: str, low: int, high: int, what: str) -> int:
+    number = int(digits)
+    if not low <= number <= high:
+        raise Misread(f"{what} {number} is outside of {low}..{high}")
+    return number
+
+
+def _unescape(string: str) -> str:
+    return re.sub(r"\\(.)", r"\1", string, flags=re.DOTALL)
