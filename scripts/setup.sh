@@ -40,12 +40,12 @@ install_torch() {
     extra=(--extra-index-url "$cpu_index")
   fi
   say "installing torch 2.13.0 (the largest download, some 200 MB for CPU)"
-  .venv/bin/python -m pip install -q ${extra[@]+"${extra[@]}"} -c constraints.txt "torch==2.13.0"
+  .venv/bin/python -m pip install -qq ${extra[@]+"${extra[@]}"} -c constraints.txt "torch==2.13.0"
 }
 
 install_project() {
   say "installing handeye and what it needs (see pyproject.toml, constraints.txt)"
-  .venv/bin/python -m pip install -q -c constraints.txt -e '.[dev]'
+  .venv/bin/python -m pip install -qq -c constraints.txt -e '.[dev]'
 }
 
 draws() {
