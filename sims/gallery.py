@@ -1,0 +1,125 @@
+"""Still scenes in the look of the tasks, for teaching perception: nothing moves, no physics is stepped."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from episode import Body, Frame, SceneObject, Split, stream
+from sims.arm import FLOOR, STROKE, WORKSPACE
+from sims.engine import mujoco
+from sims.look import BLOCKS, COLORS, allowed, draw_bowl, draw_cameras, draw_look, paint
+from sims.render import Eye
+from sims.scene import MOUNTS, Outlines, build, describe, pose
+from sims.setting import Point, Setting, Thing
+from sims.things import BOWL_RIM
+
+
+class Gallery:
+    """Random scenes: markers in the air; blocks on the table, with or without a bowl; one of them in the gripper."""
+
+    def __init__(self, image_size: int = 96, split: Split = "train") -> None:
+        self._size = (image_size, image_size)
+        self._split = split
+        self._eye = Eye(*self._size)
+
+    def sample(self, seed: int) -> tuple[dict[str, Frame], list[SceneObject], NDArray[np.float32], Body]:
+        """Frames by camera, scene graph, proprioception [5] and body of the scene number ``seed``."""
+        setting, held = self._draw(seed)
+        model = build(setting)
+        data = mujoco.MjData(model)
+        pose(model, data, setting.start, setting.opening)
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_camlight(model, data)
+        frames = {name: self._eye.draw(model, data, name) for name in MOUNTS}
+        scene = describe(model, data, setting, Outlines(model, setting.things), tuple(MOUNTS), self._size, held)
+        proprio = np.array([*setting.start, setting.opening, bool(held)], np.float32)
+        return frames, scene, proprio, WORKSPACE
+
+    def close(self) -> None:
+        """Frees the OpenGL context, on the thread that drew."""
+        self._eye.close()
+
+    def _draw(self, seed: int) -> tuple[Setting, str]:
+        rng, looks = stream(seed, "gallery"), stream(seed, "gallery", "appearance")
+        things = self._markers(rng, looks) if rng.random() < 0.35 else self._table(rng, looks)
+        held = ""
+        blocks = [t for t in things if t.kind in BLOCKS]
+        tip, opening = self._tip(rng, things), float(rng.random())
+        if blocks and rng.random() < 0.25:
+            thing = blocks[0]
+            held, opening = thing.name, thing.radius / STROKE
+            in_hand = Thing(thing.name, thing.kind, thing.color, thing.rgb, _offset(tip, rng, 0.006), 0.0, thing.radius)
+            things = [in_hand if t is thing else t for t in things]
+        setting = Setting(
+            instruction="",
+            things=tuple(things),
+            look=draw_look(looks, self._split),
+            start=tip,
+            opening=opening,
+            cameras=draw_cameras(looks, tuple(MOUNTS)),
+        )
+        return setting, held
+
+    def _markers(self, rng: np.random.Generator, looks: np.random.Generator) -> list[Thing]:
+        count = int(rng.integers(1, 5))
+        colors = rng.permutation(list(COLORS))[:count]
+        points = scatter(rng, count, apart=0.07, low=(-0.19, -0.19, 0.03), high=(0.19, 0.19, 0.28))
+        return [
+            Thing(f"{c} marker", "marker", str(c), paint(str(c), looks), p, radius=float(rng.uniform(0.02, 0.026)))
+            for c, p in zip(colors, points, strict=True)
+        ]
+
+    def _table(self, rng: np.random.Generator, looks: np.random.Generator) -> list[Thing]:
+        count = int(rng.integers(1, 5))
+        pairs = [(c, k) for c in COLORS for k in BLOCKS if allowed(c, k, self._split)]
+        chosen = [pairs[i] for i in rng.permutation(len(pairs))[:count]]
+        bowl = rng.random() < 0.4
+        spots = scatter(rng, count + bowl, apart=0.065, low=(-0.19, -0.19, 0.0), high=(0.19, 0.19, 0.0))
+        things = []
+        if bowl:
+            x, y, _ = spots.pop()
+            far = [p for p in spots if np.hypot(p[0] - x, p[1] - y) > BOWL_RIM + 0.03]
+            spots, chosen = far, chosen[: len(far)]
+            things.append(Thing("bowl", "bowl", "", draw_bowl(looks, self._split), (x, y, 0.0)))
+        for (color, kind), (x, y, _) in zip(chosen, spots, strict=True):
+            radius = float(rng.uniform(0.0175, 0.021))
+            yaw = float(rng.uniform(-0.3, 0.3))
+            things.insert(0, Thing(f"{color} {kind}", kind, color, paint(color, looks), (x, y, radius), yaw, radius))
+        return things
+
+    def _tip(self, rng: np.random.Generator, things: list[Thing]) -> Point:
+        """Anywhere, or near one of the things, as it is in the middle of a task; never low inside another thing."""
+        for _ in range(20):
+            tip = rng.uniform([-0.21, -0.21, FLOOR], [0.21, 0.21, 0.29])
+            if rng.random() < 0.4:
+                near = np.array(things[rng.integers(len(things))].position)
+                tip = near + rng.normal(0.0, [0.03, 0.03, 0.04])
+            tip = np.clip(tip, [*WORKSPACE.low[:2], FLOOR], WORKSPACE.high)
+            gaps = [np.hypot(*(tip[:2] - t.position[:2])) for t in things if t.kind != "marker"]
+            if tip[2] > 0.07 or not gaps or min(gaps) > 0.09:
+                break
+        return float(tip[0]), float(tip[1]), float(tip[2])
+
+
+def _offset(point: Point, rng: np.random.Generator, spread: float) -> Point:
+    y, z = rng.uniform(-spread, spread, 2)
+    return point[0], point[1] + float(y), point[2] + float(z)
+
+
+def scatter(rng: np.random.Generator, count: int, apart: float, low: Point, high: Point) -> list[Point]:
+    """``count`` points in a box, each pair at least ``apart`` in x or y, and in x or z where the box has a height.
+
+    Where they do not fit, the distance shrinks until they do.
+    """
+    while True:
+        points: list[Point] = []
+        for _ in range(200):
+            x, y, z = rng.uniform(low, high)
+            from_above = all(max(abs(x - q[0]), abs(y - q[1])) > apart for q in points)
+            from_front = low[2] == high[2] or all(max(abs(x - q[0]), abs(z - q[2])) > apart for q in points)
+            if from_above and from_front:
+                points.append((float(x), float(y), float(z)))
+            if len(points) == count:
+                return points
+        apart *= 0.8

@@ -1,0 +1,108 @@
+"""The kinds of things that can stand in a scene: how each is built, and how tall it is.
+
+A new kind is one function and one line in ``KINDS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import assets
+from sims.engine import mujoco
+from sims.setting import Thing
+
+MJCF = Path(assets.__file__).parent / "mjcf"
+GEOM = mujoco.mjtGeom
+
+
+class Kind(NamedTuple):
+    """``height`` is half the height, as a share of the radius (or metres, if ``fixed``)."""
+
+    build: Callable[[Any, Thing], None]
+    fixed: bool
+    """Whether it is part of the world, rather than something that can be moved."""
+
+
+def quaternion(yaw: float) -> list[float]:
+    import math
+
+    return [math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)]
+
+
+@cache
+def part(file: str) -> Any:
+    """A parsed MJCF file of ``assets/mjcf``; copy it before use."""
+    return mujoco.MjSpec.from_file(str(MJCF / file))
+
+
+def _loose(spec: Any, thing: Thing) -> Any:
+    """A free body; its only geom has more grip than a table and rolls to a stop."""
+    body = spec.worldbody.add_body(name=thing.name, pos=list(thing.position), quat=quaternion(thing.yaw))
+    body.add_freejoint(name=thing.name)
+    return body
+
+
+def _geom(body: Any, thing: Thing, shape: Any, size: list[float]) -> None:
+    body.add_geom(
+        name=thing.name,
+        type=shape,
+        size=size,
+        rgba=[*thing.rgb, 1.0],
+        mass=thing.mass,
+        friction=[thing.friction, 0.01, 0.002],
+        condim=6 if shape == GEOM.mjGEOM_SPHERE else 4,
+        contype=1,
+        conaffinity=3,
+    )
+
+
+def _cube(spec: Any, thing: Thing) -> None:
+    _geom(_loose(spec, thing), thing, GEOM.mjGEOM_BOX, [thing.radius] * 3)
+
+
+def _ball(spec: Any, thing: Thing) -> None:
+    _geom(_loose(spec, thing), thing, GEOM.mjGEOM_SPHERE, [thing.radius, 0.0, 0.0])
+
+
+def _cylinder(spec: Any, thing: Thing) -> None:
+    _geom(_loose(spec, thing), thing, GEOM.mjGEOM_CYLINDER, [thing.radius, thing.radius, 0.0])
+
+
+def _marker(spec: Any, thing: Thing) -> None:
+    """Seen, and touched by nothing."""
+    body = spec.worldbody.add_body(name=thing.name, pos=list(thing.position))
+    body.add_geom(
+        name=thing.name,
+        type=GEOM.mjGEOM_SPHERE,
+        size=[thing.radius, 0.0, 0.0],
+        rgba=[*thing.rgb, 1.0],
+        contype=0,
+        conaffinity=0,
+    )
+
+
+def _bowl(spec: Any, thing: Thing) -> None:
+    """Stands fixed: its position is that of its foot."""
+    bowl = part("bowl.xml").copy()
+    for geom in bowl.body("bowl").geoms:
+        geom.rgba = [*thing.rgb, 1.0]
+    frame = spec.worldbody.add_frame(pos=list(thing.position), quat=quaternion(thing.yaw))
+    frame.attach_body(bowl.body("bowl"), f"{thing.name}/")
+
+
+KINDS: dict[str, Kind] = {
+    "cube": Kind(_cube, fixed=False),
+    "ball": Kind(_ball, fixed=False),
+    "cylinder": Kind(_cylinder, fixed=False),
+    "marker": Kind(_marker, fixed=True),
+    "bowl": Kind(_bowl, fixed=True),
+}
+
+BOWL_RIM = 0.065
+"""Radius of the bowl's rim, outside, in metres."""
+BOWL_HEIGHT = 0.042
+BOWL_INSIDE = 0.044
+"""Radius of its floor, inside."""
