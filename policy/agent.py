@@ -1,0 +1,183 @@
+"""Agents: requests in, turns out, always in batches.
+
+A model's agent and the scripted ones (expert, random, doing nothing) answer the same requests, so that rollout,
+evaluation and films need not know which one plays. Scripted agents have no log-probs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from episode import (
+    SCREEN_KINDS,
+    Decision,
+    Embodiment,
+    Frame,
+    Generation,
+    HandeyeError,
+    Observation,
+    Screen,
+    Scripted,
+    frame_key,
+)
+from policy.codecs import Codec, Reply
+from policy.codecs.base import POINTING, still, understood
+from policy.context import ContextBuilder, Dialect, Message
+from policy.engine import Engine, Sampling
+from policy.vlm import VLM
+
+
+class AgentError(HandeyeError):
+    """An agent was asked for something that it cannot do in this world."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One episode asks for its next decision."""
+
+    observation: Observation
+    embodiment: Embodiment
+    history: Sequence[Decision] = ()
+    frames: Mapping[str, Frame] = field(default_factory=dict)
+    """Frames of the episode so far by key."""
+    seed: int = 0
+    """Keys every draw of this decision."""
+    world: Any | None = None
+    """For scripted agents alone; a learned one never looks at it."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """An agent's answer."""
+
+    generations: list[Generation]
+    reply: Reply
+
+
+class Agent(Protocol):
+    def act(self, requests: Sequence[Request]) -> list[Turn]:
+        """One turn a request, in their order."""
+
+
+class VLMAgent:
+    """A vision-language model that acts: context, generation, codec."""
+
+    def __init__(self, vlm: VLM, codec: Codec, context: ContextBuilder, sampling: Sampling) -> None:
+        self.codec = codec
+        self.context = context
+        self.sampling = sampling
+        self.engine = Engine(vlm)
+
+    def act(self, requests: Sequence[Request]) -> list[Turn]:
+        prompts = [self.context.build(r.observation, r.history, r.frames, r.embodiment) for r in requests]
+        generations = self.engine.generate(prompts, self.sampling, [r.seed for r in requests])
+        return [
+            Turn([generation], read(self.codec, generation.text, request))
+            for request, generation in zip(requests, generations, strict=True)
+        ]
+
+
+class ExpertAgent:
+    """The world's scripted expert, through a codec: what it does is what a model could have said.
+
+    With ``context`` its turns hold generations as a model's do (prompt, reply, no log-probs), to learn from.
+    """
+
+    def __init__(self, codec: Codec, thought: bool = False, context: ContextBuilder | None = None) -> None:
+        self.codec = codec
+        self.thought = thought
+        self.context = context
+
+    def act(self, requests: Sequence[Request]) -> list[Turn]:
+        return [self._turn(request) for request in requests]
+
+    def _turn(self, request: Request) -> Turn:
+        if not isinstance(request.world, Scripted):
+            raise AgentError("this world has no scripted expert: play it with a model, `random` or `noop`")
+        text = self.codec.format(request.world.expert(), request.embodiment, self.thought)
+        reply = read(self.codec, text, request)
+        if self.context is None:
+            return Turn([], reply)
+        prompt = self.context.build(request.observation, request.history, request.frames, request.embodiment)
+        images = tuple(frame_key(image) for image in prompt.images)
+        return Turn([Generation(prompt.ids, self.context.reply_ids(text), images, text)], reply)
+
+
+class RandomAgent:
+    """Uniform members of the world's native action space, drawn from the request's seed alone."""
+
+    def __init__(self) -> None:
+        self._spaces: dict[Embodiment, Any] = {}
+
+    def act(self, requests: Sequence[Request]) -> list[Turn]:
+        return [self._turn(request) for request in requests]
+
+    def _turn(self, request: Request) -> Turn:
+        if request.world is None:
+            raise AgentError("the random agent draws from the world's action space, but no world came with the request")
+        # A copy: seeding the world's own space would reach into the world.
+        if request.embodiment not in self._spaces:
+            self._spaces[request.embodiment] = deepcopy(request.world.action_space)
+        space = self._spaces[request.embodiment]
+        space.seed(request.seed)
+        count = 1 if isinstance(request.embodiment, Screen) else request.embodiment.chunk
+        return Turn([], understood([space.sample() for _ in range(count)], ""))
+
+
+class NoopAgent:
+    """Does nothing, and keeps the gripper as it is."""
+
+    def act(self, requests: Sequence[Request]) -> list[Turn]:
+        return [Turn([], understood(still(r.embodiment, held_grip(r.history)), "")) for r in requests]
+
+
+def dialect_of(vlm: VLM) -> Dialect:
+    """How a loaded model writes its prompts."""
+    tokenizer = vlm.tokenizer
+
+    def render(messages: list[Message]) -> str:
+        return cast(str, tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+    def encode(text: str) -> Sequence[int]:
+        return cast(list[int], tokenizer.encode(text, add_special_tokens=False))
+
+    return Dialect(
+        render,
+        encode,
+        vlm.family.image_tokens,
+        int(vlm.model.config.image_token_id),
+        int(cast(int, tokenizer.eos_token_id)),
+    )
+
+
+def read(codec: Codec, text: str, request: Request) -> Reply:
+    """``text`` as a reply to ``request``; what it leaves open is taken from the request's history."""
+    return codec.parse(text, request.embodiment, grip=held_grip(request.history), cursor=last_cursor(request.history))
+
+
+def held_grip(history: Sequence[Decision]) -> float:
+    """What the gripper was last told; open at the start of an episode."""
+    if not history or not history[-1].steps:
+        return 1.0
+    action = history[-1].steps[-1].action
+    return 1.0 if isinstance(action, dict) else float(action[3])
+
+
+def last_cursor(history: Sequence[Decision]) -> tuple[int, int] | None:
+    """The pixel where the pointer was left, None where it has not been anywhere yet."""
+    for decision in reversed(history):
+        for step in reversed(decision.steps):
+            action = step.action
+            if not isinstance(action, dict):
+                return None
+            kind = SCREEN_KINDS[int(action["kind"])]
+            # A no-op that names a place is a pointer that was moved there.
+            if kind in POINTING or (kind == "noop" and np.any(action["position"])):
+                x, y = action["end"] if kind == "drag" else action["position"]
+                return int(x), int(y)
+    return None

@@ -1,0 +1,193 @@
+"""What a turn sees: frames, instruction, state of the body and last actions, as one prompt of tokens.
+
+Each turn is a fresh context of one user message. Frames come first, then everything that changes more often, so that
+turns and questions about the same frames share their prefix:
+
+    [system] user: frame frame ... instruction / state of the body / last actions   assistant:
+
+Left out: one sequence that grows over the turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from episode import Advice, Body, Decision, Embodiment, Frame, HandeyeError, Observation, Screen, nearest
+from policy.codecs import Codec
+
+Message = dict[str, Any]
+"""``{"role": ..., "content": [{"type": "image"} | {"type": "text", "text": ...}]}``, as chat templates take it."""
+_BODY = "\N{WHITE SQUARE}text\N{WHITE SQUARE}"
+"""Stands for the text of the turn while a chat template is rendered; no world writes it."""
+
+
+class ContextError(HandeyeError):
+    """A prompt that cannot be built so that the model would see what it should."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One turn's input, token in."""
+
+    ids: NDArray[np.int32]
+    """[P], as many placeholders for each image as the model makes features of it."""
+    images: tuple[Frame, ...]
+    """In the order of their spans in ``ids``."""
+    text: str
+    """What ``ids`` stand for, with one placeholder an image; for people."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How one model writes its prompts. Plain functions, so that prompts can be built and tested without a model."""
+
+    render: Callable[[list[Message]], str]
+    """The chat template with the generation prompt, one ``image_token`` an image."""
+    encode: Callable[[str], Sequence[int]]
+    """Tokenizer, without adding special tokens of its own."""
+    image_tokens: Callable[[Frame], int]
+    """Features that the model makes of a frame of this size."""
+    image_token_id: int
+    end_id: int
+    """Ends a reply."""
+
+
+class ContextBuilder:
+    """Builds prompts for one dialect and codec. Holds nothing of an episode; safe to share between agents.
+
+    Args:
+        dialect: how the model writes its prompts.
+        codec: how the body's state and last actions are written.
+        frames: frames of each camera, the current one included; fewer at the start of an episode.
+        cameras: cameras of a body, in this order; None takes all that it has. A screen has one.
+        last_actions: actions of the turns before that are told, the newest last.
+        limit: most tokens of a prompt. Above it the oldest frames go, with their placeholders, then the oldest of the
+            last actions; what is seen now is never cut.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        codec: Codec,
+        frames: int = 1,
+        cameras: Sequence[str] | None = None,
+        last_actions: int = 0,
+        limit: int | None = None,
+    ) -> None:
+        if frames < 1 or last_actions < 0:
+            raise ContextError(f"frames must be at least 1 and last_actions at least 0, got {frames}, {last_actions}")
+        self.dialect = dialect
+        self.codec = codec
+        self.frames = frames
+        self.cameras = cameras
+        self.last_actions = last_actions
+        self.limit = limit
+        self._around: dict[tuple[str, int], tuple[str, str]] = {}
+
+    def build(
+        self,
+        observation: Observation,
+        history: Sequence[Decision],
+        frames: Mapping[str, Frame],
+        embodiment: Embodiment,
+    ) -> Prompt:
+        """The prompt of the next turn.
+
+        Args:
+            observation: what is seen now.
+            history: the episode's decisions so far.
+            frames: frames by their keys, at least those of the last decisions.
+            embodiment: decides cameras and how state and actions are written.
+
+        Raises:
+            ContextError: a camera is missing, a frame is of a wrong size, or the prompt is longer than ``limit``.
+        """
+        cameras = self._cameras(embodiment, observation)
+        past = history[max(0, len(history) - self.frames + 1) :] if self.frames > 1 else ()
+        seen = [[frames[decision.frames[camera]] for camera in cameras] for decision in past]
+        seen.append([_checked(observation["frames"][camera], embodiment) for camera in cameras])
+        did = [self._told(d, embodiment) for d in history[-self.last_actions :]] if self.last_actions else []
+        state = self.codec.observe(observation.get("proprio"), embodiment)
+        system = self.codec.system(embodiment)
+        while True:
+            last = "last " + "; ".join(did) if did else ""
+            text = "\n".join(part for part in (observation["instruction"], state, last) if part)
+            prompt = self.compose([image for step in seen for image in step], text, system)
+            if self.limit is None or len(prompt.ids) <= self.limit:
+                return prompt
+            if len(seen) > 1:
+                seen.pop(0)
+            elif did:
+                did.pop(0)
+            else:
+                raise ContextError(
+                    f"the prompt has {len(prompt.ids)} tokens, {self.limit} are allowed and nothing is left to drop: "
+                    "use smaller frames, fewer cameras or a higher limit"
+                )
+
+    def compose(self, images: Sequence[Frame], text: str, system: str = "") -> Prompt:
+        """A prompt of frames and a text: of a turn, or of any question about frames."""
+        before, after = self._surroundings(system, len(images))
+        written = before + text + after
+        ids = self._expand(np.asarray(self.dialect.encode(written), np.int32), images)
+        return Prompt(ids, tuple(images), written)
+
+    def reply_ids(self, text: str) -> NDArray[np.int32]:
+        """A reply that was written, not sampled, as tokens with the end token: what a model learns to say."""
+        return np.array([*self.dialect.encode(text), self.dialect.end_id], np.int32)
+
+    def _cameras(self, embodiment: Embodiment, observation: Observation) -> Sequence[str]:
+        if isinstance(embodiment, Screen):
+            return ("screen",)
+        cameras = embodiment.cameras if self.cameras is None else self.cameras
+        for camera in cameras:
+            if camera not in observation["frames"]:
+                raise ContextError(f"no camera is called {camera!r}; {nearest(camera, observation['frames'])}")
+        return cameras
+
+    def _told(self, decision: Decision, embodiment: Embodiment) -> str:
+        """A past decision in the codec's words: what was executed, so that it holds for any agent's decisions."""
+        if not decision.valid:
+            return "invalid"
+        return self.codec.format(Advice(tuple(step.action for step in decision.steps)), embodiment, False)
+
+    def _surroundings(self, system: str, images: int) -> tuple[str, str]:
+        """What the chat template writes before and after the turn's text; rendered once for each shape of turn."""
+        if (system, images) not in self._around:
+            content: list[Message] = [{"type": "image"}] * images + [{"type": "text", "text": _BODY}]
+            messages: list[Message] = [{"role": "user", "content": content}]
+            if system:
+                messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
+            before, found, after = self.dialect.render(messages).partition(_BODY)
+            if not found:
+                raise ContextError("the model's chat template leaves out the text of a user message with images")
+            self._around[system, images] = before, after
+        return self._around[system, images]
+
+    def _expand(self, ids: NDArray[np.int32], images: Sequence[Frame]) -> NDArray[np.int32]:
+        """``ids`` with each image's one placeholder repeated for every feature of it."""
+        spans = ids == self.dialect.image_token_id
+        if int(spans.sum()) != len(images):
+            raise ContextError(
+                f"{int(spans.sum())} image placeholders for {len(images)} images: either the chat template does not "
+                "write one an image, or the text itself holds the placeholder"
+            )
+        repeats = np.ones(len(ids), np.int64)
+        repeats[spans] = [self.dialect.image_tokens(image) for image in images]
+        return np.repeat(ids, repeats)
+
+
+def _checked(frame: Frame, embodiment: Embodiment) -> Frame:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise ContextError(f"a frame must be uint8 [H, W, 3], got {frame.dtype} {list(frame.shape)}")
+    if not isinstance(embodiment, Body) and frame.shape[:2] != (embodiment.height, embodiment.width):
+        raise ContextError(
+            f"the screen is {embodiment.width}x{embodiment.height} but its frame is {frame.shape[1]}x{frame.shape[0]}: "
+            "clicks would miss; give frames in the screen's own size"
+        )
+    return frame
