@@ -1,0 +1,148 @@
+"""What stands on the screens: words, invented strings, colours; disjoint pools for training and held-out.
+
+Half of all labels are invented, so that reading must be learned letter by letter and not as a list of words.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from episode import Split
+from gui_env.toolkit.canvas import Color
+
+_TRAIN = """
+about accept account action active add address adjust admin advance agenda agree airport album alert align allow alter
+amount anchor animal answer apple apply april archive area arrow artist ask assign attach audio august author auto
+avenue back badge balance bank banner basket beach before begin below bicycle bill bird block blog board body bold
+book border bottle bottom bowl box branch bread break bridge brief bright bring browse brush budget build bundle burst
+button buy cabin cable cake call camera camp candle card career carry cart case cash castle catalog center chair
+change channel chapter chart check cheese cherry choose circle city clean clear click clock clone close cloud coast
+code coffee collect column comment compact compare compose confirm connect contact copy corner cost count country
+course cover create credit crop cup current custom cut cycle daily dance data date day debug decline deep default
+delete deliver demo deposit desert design desk detail device dinner direct discuss disk dismiss display divide dollar
+done door double down draft draw dream drive drop duck early earth east edit effect eight email empty enable end
+energy engine enter entry erase escape estate event every exact exit expand export extra fabric face fact family farm
+fast father feed field figure file fill filter final find finish first fish fit flag flash flight floor flower focus
+fold folder follow font food force forest form format forum forward found four frame free fresh friend front fruit
+full future galaxy game garden gate general gift give glass global gold good grade grand grant graph green grid ground
+group grow guard guest guide half hand happy harvest head health heart heavy height hello help hide high history hold
+holiday home honey hope host hotel hour house human ice icon idea image import inbox index info input insert inside
+install invite island item jacket join journal july jump june keep kettle key kind king kitchen label lake lamp land
+large last later layer layout leaf learn leave left legal length lesson letter level library light limit line link
+lion list load local lock log login logo long look lower lunch machine magic mail main make manage map march margin
+mark market master match maximum meadow media meet member memory menu merge message metal middle minimum minute mirror
+mobile mode model money month moon more morning mother motion mountain mouse move movie music mute name native nature
+near network never new news next night nine north note notice number object ocean offer office offline old online open
+option orange order other outer output owner pack page paint pair panel paper parent park part party pass paste path
+pause pay pencil people pepper person phone photo piano pick picture piece pilot pin place plan planet plant plate
+play plus pocket point policy polish poll pond popular port post power preset press preview price print private
+process product profile project public publish pull pulse push quality queue quick quiet quit quote radio rain random
+range rank rate read ready rebuild receipt recent record redo reduce refresh region reject
+"""
+_HELDOUT = """
+relax release reload remind remove rename render repair repeat replace reply report request reset resize resolve
+restore result resume retry return reverse review revoke reward rice right ring river road rocket room rose rotate
+round route row rule run sail salad sample sand save scale scan scene school score screen script scroll search season
+seat second section secure select send series server service session settle setup seven shadow shape share sheet shelf
+ship shirt shop short show shuffle side sign silent silver simple single site size skip sleep slice slide small smart
+smooth snow social sort sound source south space spark speed spell split sport spring square stack staff stage stamp
+star start state station status stay steel step stone stop storage store storm story stream street string studio style
+submit subtle sugar suggest summary summer sun support surface switch symbol sync system table tag talk target task
+team test text theme ticket tide tiger time title today toggle tool top topic total touch tower town toy track trade
+trail train transit trash travel tree trial trip truck trust turn twelve type undo union unit unlock upload upper
+urgent user valley value vector verify version video view village violin visit voice volume vote wagon walk wall warm
+watch water wave wealth weather web week weight west wheel white wide width wild window winter wire wish wood word
+work world wrap write yard year yellow yes young zebra zero zone zoom
+"""
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.capitalize() for word in text.split() if 3 <= len(word) <= 7)
+
+
+WORDS: dict[Split, tuple[str, ...]] = {"train": _words(_TRAIN), "heldout": _words(_HELDOUT)}
+"""Common words of 3 to 7 letters, capitalised."""
+
+COLORS: dict[str, Color] = {
+    "red": (205, 40, 40),
+    "orange": (235, 130, 25),
+    "yellow": (240, 210, 40),
+    "green": (45, 155, 65),
+    "cyan": (40, 190, 200),
+    "blue": (40, 85, 205),
+    "purple": (130, 55, 175),
+    "pink": (240, 130, 180),
+    "brown": (125, 80, 45),
+    "gray": (130, 130, 135),
+    "black": (28, 28, 30),
+    "white": (245, 245, 245),
+}
+"""Named colours; the names are shared by both splits, the shades are not."""
+
+_SINGLE, _DOUBLE = "bcdfghjklmnprstvwxyz", "blbrchcldrflgrplprqushskslstthtr"
+_HEADS = (*_SINGLE, *(_DOUBLE[i : i + 2] for i in range(0, len(_DOUBLE), 2)))
+_CORES = (*"aeiou", *"aeiou", "ai", "ea", "ee", "oo", "ou")
+_TAILS = ("", "", "", *"nrstlmdkpx", "ng", "sh", "ck")
+
+
+def invented(rng: np.random.Generator, low: int = 3, high: int = 7) -> str:
+    """A pronounceable string of ``low`` to ``high`` lower-case letters that is in neither pool of words."""
+    while True:
+        size = int(rng.integers(low, high + 1))
+        text = ""
+        while len(text) < size:
+            picks = rng.integers(0, 1 << 16, 3)
+            text += _HEADS[picks[0] % len(_HEADS)] + _CORES[picks[1] % len(_CORES)] + _TAILS[picks[2] % len(_TAILS)]
+        text = text[:size]
+        if text.capitalize() not in known():
+            return text
+
+
+@lru_cache(maxsize=1)
+def known() -> frozenset[str]:
+    """Every word of both pools."""
+    return frozenset(WORDS["train"]) | frozenset(WORDS["heldout"])
+
+
+def label(rng: np.random.Generator, split: Split, high: int = 7) -> str:
+    """A capitalised label of 3 to ``high`` letters: a word of the split's pool or, half of the time, invented."""
+    if rng.random() < 0.5:
+        return invented(rng, 3, high).capitalize()
+    pool = WORDS[split]
+    while True:
+        word = pool[int(rng.integers(len(pool)))]
+        if len(word) <= high:
+            return word
+
+
+def labels(rng: np.random.Generator, split: Split, count: int, high: int = 7) -> list[str]:
+    """``count`` different labels."""
+    found: dict[str, None] = {}
+    while len(found) < count:
+        found[label(rng, split, high)] = None
+    return list(found)
+
+
+def secret(rng: np.random.Generator, low: int = 4, high: int = 6) -> str:
+    """A password: letters and digits mixed."""
+    signs = "abcdefghijkmnopqrstuvwxyz23456789"
+    return "".join(signs[i] for i in rng.integers(0, len(signs), int(rng.integers(low, high + 1))))
+
+
+def color(rng: np.random.Generator, split: Split, names: tuple[str, ...] = tuple(COLORS)) -> tuple[str, Color]:
+    """A colour's name and a shade of it; held-out shades lie on the other side of the named one."""
+    name = names[int(rng.integers(len(names)))]
+    base = np.array(COLORS[name], np.float64)
+    share = float(rng.uniform(0.0, 0.16))
+    toward = 255.0 if split == "train" else 0.0
+    if name in ("black", "white"):
+        share *= 0.4
+    red, green, blue = (base + (toward - base) * share).round().astype(int).tolist()
+    return name, (red, green, blue)
+
+
+def pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
+    """One of several."""
+    return options[int(rng.integers(len(options)))]

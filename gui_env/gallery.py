@@ -1,0 +1,172 @@
+"""Random screens full of readable things, for teaching perception: same widgets and themes as the tasks, no task.
+
+A widget's box is its exact box, and a :class:`episode.TextRun` holds the exact edges of the glyphs as they are drawn.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from episode import Frame, SceneObject, Split, stream
+from gui_env import content
+from gui_env.metrics import Metrics, metrics
+from gui_env.toolkit.canvas import luminance
+from gui_env.toolkit.containers import ListBox, Window
+from gui_env.toolkit.controls import Button, Checkbox, Field, Label, Picture, Slider
+from gui_env.toolkit.desktop import Desktop
+from gui_env.toolkit.fonts import Font
+from gui_env.toolkit.geometry import Rect, box
+from gui_env.toolkit.icons import ICONS
+from gui_env.toolkit.painter import Painter
+from gui_env.toolkit.themes import draw_theme
+from gui_env.toolkit.widget import Widget
+
+ICON_NAMES = tuple(ICONS)
+MIXTURE = {"button": 6, "label": 4, "field": 3, "checkbox": 2, "list": 3, "icon": 1, "iconbutton": 2, "slider": 1}
+KINDS = tuple(kind for kind, share in MIXTURE.items() for _ in range(share))
+
+
+def random_screen(
+    seed: int, size: tuple[int, int] = (128, 128), split: Split = "train", count: tuple[int, int] = (4, 14)
+) -> tuple[Frame, list[SceneObject]]:
+    """A frame of ``size`` (width, height) and everything on it.
+
+    ``count`` is the least and the most number of widgets; fewer stand there when no more fit. Half of the labels are
+    invented strings, ``split`` chooses words, shades and themes.
+    """
+    rng = stream(seed, "gallery", split)
+    return Scatter(rng, size, split).screen(int(rng.integers(count[0], count[1] + 1)))
+
+
+class Scatter:
+    """Puts widgets on a desktop wherever there is room."""
+
+    def __init__(self, rng: np.random.Generator, size: tuple[int, int], split: Split) -> None:
+        self.rng, self.split = rng, split
+        self.width, self.height = size
+        self.desk = Desktop(self.width, self.height, draw_theme(rng, split))
+        self.m: Metrics = metrics(self.width, self.height, rng)
+        self.scale = self.m.scale
+        self.taken: list[Rect] = []
+        self.serial = 0
+
+    def text(self) -> str:
+        return content.label(self.rng, self.split)
+
+    def font(self) -> Font:
+        return Font(round(int(self.rng.integers(10, 13)) * self.scale), bold=bool(self.rng.random() < 0.12))
+
+    def screen(self, count: int) -> tuple[Frame, list[SceneObject]]:
+        window = self._window(count)
+        room = Rect(0, 0, *window.room)
+        kinds = [KINDS[i] for i in self.rng.integers(len(KINDS), size=count)]
+        # Lists need most room: they come first.
+        for kind in sorted(kinds, key=lambda kind: kind != "list"):
+            self._put(kind, window, room)
+        if self.rng.random() < 0.3:
+            names = [w.name for w in window.walk() if w.focusable]
+            self.desk.focus = names[int(self.rng.integers(len(names)))] if names else ""
+        self.desk.pointer = (int(self.rng.integers(self.width)), int(self.rng.integers(self.height)))
+        pointer = self.m.pointer if self.rng.random() < 0.35 else 0
+        return Painter(self.desk, pointer).frame(), self.desk.scene()
+
+    def _window(self, count: int) -> Window:
+        """Most screens have a window with a title; a few widgets get a small window, many the whole screen."""
+        rng, m = self.rng, self.m
+        share = 1.0 if count > 6 or rng.random() < 0.4 else float(rng.uniform(0.75, 1))
+        width, height = round(self.width * share), round(self.height * share)
+        x, y = int(rng.integers(self.width - width + 1)), int(rng.integers(self.height - height + 1))
+        bar = m.row if rng.random() < 0.7 else 0
+        font = Font(m.font.size, bold=bool(rng.random() < 0.4))
+        closable = bar > 0 and bool(rng.random() < 0.7)
+        window = Window(
+            "window",
+            box(x, y, width, height),
+            font,
+            self.text() if bar else "",
+            bar=bar,
+            closable=closable,
+            align=self.desk.theme.align,
+        )
+        return self.desk.add(window)
+
+    def _free(self, room: Rect, width: int, height: int) -> Rect | None:
+        """A free place for a box, by trial."""
+        if width > room.width - 2 or height > room.height - 2:
+            return None
+        xs = self.rng.integers(1, room.width - width, 24)
+        ys = self.rng.integers(1, room.height - height, 24)
+        for x, y in zip(xs.tolist(), ys.tolist(), strict=True):
+            spot = box(x, y, width, height)
+            if not any(spot.inset(-2).meets(other) for other in self.taken):
+                self.taken.append(spot)
+                return spot
+        return None
+
+    def _put(self, kind: str, window: Window, room: Rect) -> None:
+        self.serial += 1
+        name = f"{kind}{self.serial}"
+        widget = self._list(name, room) if kind == "list" else self._single(kind, name, room)
+        if widget is not None:
+            window.add(widget)
+            if widget.focusable and self.rng.random() < 0.06:
+                widget.enabled = False
+
+    def _single(self, kind: str, name: str, room: Rect) -> Widget | None:
+        rng, font, text = self.rng, self.font(), self.text()
+        pad, side = self.m.px(float(rng.uniform(2, 7))), self.m.px(float(rng.uniform(11, 18)))
+        high, tall, width = font.size + self.m.px(float(rng.uniform(3, 8))), font.size + 3, font.width(text)
+        extra = self.m.px(float(rng.uniform(6, 60)))
+        wide, deep = {
+            "button": (width + 2 * pad, high),
+            "label": (width, tall),
+            "field": (width + 2 * pad + extra // 3, high),
+            "checkbox": (width + tall + 4, tall),
+            "slider": (self.m.px(20) + extra, self.m.px(9)),
+            "icon": (side, side),
+            "iconbutton": (side, side),
+        }[kind]
+        spot = self._free(room, wide, deep)
+        if spot is None:
+            return None
+        shade, rgb = content.color(rng, self.split) if rng.random() < 0.4 else ("", None)
+        if kind == "button":
+            return Button(name, spot, font, text, primary=bool(rng.random() < 0.25), color=shade, rgb=rgb)
+        if kind == "label":
+            return Label(name, spot, font, text, role="muted" if rng.random() < 0.2 else "text")
+        if kind == "field":
+            return self._field(name, spot, font, text)
+        if kind == "checkbox":
+            return Checkbox(name, spot, font, text, checked=bool(rng.random() < 0.5))
+        if kind == "slider":
+            return Slider(name, spot, font, "slider", 0, 10, int(rng.integers(11)))
+        icon = ICON_NAMES[int(rng.integers(len(ICON_NAMES)))]
+        if kind == "iconbutton":
+            return Button(name, spot, font, icon, icon=icon, color=shade, rgb=rgb)
+        window = self.desk.theme.colors["window"]
+        if rgb is None or abs(luminance(rgb) - luminance(window)) < 0.2:
+            shade, rgb = "", None
+        return Picture(name, spot, font, icon, color=shade, rgb=rgb)
+
+    def _field(self, name: str, spot: Rect, font: Font, text: str) -> Field:
+        roll = float(self.rng.random())
+        field = Field(name, spot, font, hint=text if roll < 0.15 else "", secret=0.15 <= roll < 0.25)
+        if roll >= 0.15:
+            field.value = text if self.rng.random() < 0.5 else text.lower()
+            field.caret = len(text)
+        return field
+
+    def _list(self, name: str, room: Rect) -> Widget | None:
+        rng, font = self.rng, self.font()
+        row = font.size + self.m.px(float(rng.uniform(2, 5)))
+        items = content.labels(rng, self.split, int(rng.integers(2, 9)))
+        shown = min(len(items), int(rng.integers(2, 6)))
+        width = max(font.width(text) for text in items) + 8 + self.m.px(float(rng.uniform(10, 20)))
+        spot = self._free(room, width, shown * row + 2)
+        if spot is None:
+            return None
+        listing = ListBox(name, spot, font, items, row)
+        listing.move(int(rng.integers(len(items))) * row)
+        if rng.random() < 0.5:
+            listing.selected = int(rng.integers(len(items)))
+        return listing

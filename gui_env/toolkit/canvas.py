@@ -1,0 +1,121 @@
+"""Drawing on a numpy frame: fills, rounded boxes, gradients, masks; everything is cut to the canvas's clip."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from episode import Frame
+from gui_env.toolkit.fonts import Caption, Mask, text_mask
+from gui_env.toolkit.geometry import Rect
+
+Color = tuple[int, int, int]
+
+
+def mix(a: Color, b: Color, share: float) -> Color:
+    """``a`` moved towards ``b`` by ``share`` in [0, 1]."""
+    return (
+        round(a[0] + (b[0] - a[0]) * share),
+        round(a[1] + (b[1] - a[1]) * share),
+        round(a[2] + (b[2] - a[2]) * share),
+    )
+
+
+def luminance(color: Color) -> float:
+    """Perceived brightness in [0, 1]."""
+    return (0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]) / 255
+
+
+def contrast(color: Color) -> Color:
+    """Near black or near white, whichever is read better on ``color``."""
+    return (20, 20, 24) if luminance(color) > 0.52 else (250, 250, 252)
+
+
+class Canvas:
+    """A frame and the part of it that may be drawn on."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.pixels: Frame = np.zeros((height, width, 3), np.uint8)
+        self.clip = Rect(0, 0, width, height)
+
+    def fill(self, rect: Rect, top: Color, bottom: Color | None = None) -> None:
+        """A plain box, or one that shades from ``top`` to ``bottom``."""
+        r = rect.clip(self.clip)
+        if r.empty:
+            return
+        if bottom is None or bottom == top:
+            self.pixels[r.y0 : r.y1, r.x0 : r.x1] = top
+        else:
+            self.pixels[r.y0 : r.y1, r.x0 : r.x1] = ramp(top, bottom, rect.height)[r.y0 - rect.y0 : r.y1 - rect.y0]
+
+    def shade(self, rect: Rect, color: Color, share: float) -> None:
+        """Everything in ``rect`` moved towards ``color``: dimming, shadows."""
+        r = rect.clip(self.clip)
+        if not r.empty:
+            area = self.pixels[r.y0 : r.y1, r.x0 : r.x1]
+            area[...] = area * np.float32(1 - share) + (np.array(color, np.float32) * np.float32(share) + 0.5)
+
+    def mask(self, mask: Mask, x: int, y: int, color: Color | NDArray[np.uint8]) -> None:
+        """``color`` (or a column of colours, [h, 1, 3]) laid through ``mask`` with its top left corner at x, y."""
+        height, width = mask.shape[:2]
+        c = self.clip
+        x0, y0, x1, y1 = max(x, c.x0), max(y, c.y0), min(x + width, c.x1), min(y + height, c.y1)
+        if x1 <= x0 or y1 <= y0:
+            return
+        area = self.pixels[y0:y1, x0:x1]
+        part = mask[y0 - y : y1 - y, x0 - x : x1 - x]
+        if isinstance(color, np.ndarray):
+            color = color[y0 - y : y1 - y]
+        soft = area.astype(np.float32)
+        soft += (color - soft) * part
+        soft += 0.5
+        area[...] = soft
+
+    def text(self, line: Caption, color: Color) -> None:
+        self.mask(text_mask(line.font, line.text), line.x, line.baseline - line.font.ascent, color)
+
+    def rounded(self, rect: Rect, radius: int, top: Color, bottom: Color | None = None) -> None:
+        """A filled box with round corners."""
+        radius = min(radius, rect.width // 2, rect.height // 2)
+        if radius <= 0:
+            self.fill(rect, top, bottom)
+            return
+        if not rect.meets(self.clip):
+            return
+        upper, lower = corners(rect.width, radius)
+        colors = ramp(top, top if bottom is None else bottom, rect.height)
+        self.mask(upper, rect.x0, rect.y0, colors[:radius])
+        self.mask(lower, rect.x0, rect.y1 - radius, colors[-radius:])
+        middle = rect.inset(0, radius).clip(self.clip)
+        if not middle.empty:
+            rows = colors[middle.y0 - rect.y0 : middle.y1 - rect.y0]
+            self.pixels[middle.y0 : middle.y1, middle.x0 : middle.x1] = rows
+
+    def outlined(
+        self, rect: Rect, radius: int, border: Color, top: Color, bottom: Color | None = None, line: int = 1
+    ) -> None:
+        """A rounded box with a border of ``line`` pixels."""
+        self.rounded(rect, radius, border)
+        self.rounded(rect.inset(line), radius - line, top, bottom)
+
+
+@lru_cache(maxsize=4096)
+def ramp(top: Color, bottom: Color, height: int) -> NDArray[np.uint8]:
+    """Colours of ``height`` rows, [height, 1, 3]."""
+    share = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
+    a, b = np.array(top, np.float32), np.array(bottom, np.float32)
+    return (a + (b - a) * share + 0.5).astype(np.uint8)
+
+
+@lru_cache(maxsize=4096)
+def corners(width: int, radius: int) -> tuple[Mask, Mask]:
+    """The first and the last ``radius`` rows of a rounded box, as coverage."""
+    center = np.arange(radius, dtype=np.float32) + 0.5
+    distance = np.hypot(radius - center[:, None], radius - center[None])
+    corner = np.clip(radius - distance + 0.5, 0, 1)
+    upper = np.ones((radius, width), np.float32)
+    upper[:, :radius] = corner
+    upper[:, width - radius :] = corner[:, ::-1]
+    return upper[..., None], np.ascontiguousarray(upper[::-1, :, None])
