@@ -1,0 +1,211 @@
+"""Presets: everything that decides what a run does, as frozen dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from episode import HandeyeError, nearest
+from training.losses import Aggregation
+
+
+class ConfigError(HandeyeError):
+    """A setting that cannot be."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One training run. The same config, seed and ranks give the same run, bit for bit."""
+
+    preset: str = "default"
+    """Name under which the run is reported."""
+    seed: int = 0
+    """Keys every random draw of the run."""
+    ranks: int = 2
+    """Processes: one a core, or one a GPU. 0 takes as many as there are. Part of what a run's numbers depend on."""
+    imports: tuple[str, ...] = ()
+    """Modules of the user's own, imported on every rank; they add tasks, terms or algorithms to their dicts."""
+
+    # --- what is learned
+    tasks: str = "all"
+    """``all``, ``gui``, ``sims``, or task ids with commas between."""
+    task_weights: dict[str, float] = field(default_factory=dict)
+    """How often a task is drawn, relative to the others; 1 where it is not named."""
+    reward: dict[str, float] = field(default_factory=lambda: {"task": 1.0, "subgoal": 1.0, "invalid": -0.1})
+    """Weight by reward term; terms that are not named are recorded and unpaid."""
+    reward_scales: dict[str, float] = field(default_factory=dict)
+    """Factor on all rewards of a task; 1 where it is not named."""
+
+    # --- who learns
+    policy: str = "base"
+    """A model folder, or ``base``: the shipped one."""
+    codec: str = "compact"
+    """How replies are written."""
+    thought: bool = True
+    """Whether experts that are cloned write their thought before the action."""
+
+    # --- collecting
+    steps: int = 60
+    """Training steps: one collection and one update each."""
+    groups: int = 16
+    """Groups of episodes a step, over all ranks; a group never splits over ranks."""
+    group_size: int = 8
+    """Episodes a group, all from one start."""
+    batch: int = 64
+    """Episodes alive at once on a rank."""
+    temperature: float = 1.0
+    """Of sampling; log-probs are those of the tempered distribution."""
+
+    # --- crediting
+    algorithm: str = "grpo"
+    """How rewards become advantages."""
+    gamma: float = 1.0
+    """Discount a control step (a decision on screens)."""
+    lam: float = 0.95
+    """λ of generalised advantage estimation, a decision. Only with a critic."""
+
+    # --- updating
+    learning_rate: float = 2e-4
+    """Of AdamW, after the warm-up."""
+    value_learning_rate: float = 1e-3
+    """Of the value head, which starts from nothing."""
+    warmup: int = 5
+    """Optimiser steps over which the learning rate rises."""
+    decay: float = 0.0
+    """Share of the steps, at the end, over which the learning rate falls to 0 in a line."""
+    weight_decay: float = 0.0
+    """Of AdamW."""
+    max_grad_norm: float = 1.0
+    """Longer gradients are scaled down to this."""
+    epochs: int = 1
+    """Passes over what a step collected."""
+    minibatches: int = 2
+    """Optimiser steps a pass."""
+    clip_low: float = 0.2
+    """Probability ratios below 1 - this get no gradient."""
+    clip_high: float = 0.28
+    """Probability ratios above 1 + this get no gradient."""
+    dual_clip: float = 3.0
+    """Where the advantage is negative, no token's loss exceeds this multiple of it; 0 is off."""
+    kl: float = 0.0
+    """Weight of the KL divergence to the policy at the start; 0 keeps no copy of it."""
+    entropy: float = 0.0
+    """Weight of the entropy bonus."""
+    value: float = 0.5
+    """Weight of the value loss. Only with a critic."""
+    value_clip: float = 0.2
+    """How far a value may move from its old one before its loss counts no further; 0 is off."""
+    aggregation: Aggregation = "token"
+    """What weighs the same: tokens, sequences, or tokens over a constant length."""
+    token_budget: int = 16384
+    """Tokens, padding included, that go through the model at once in an update."""
+    bf16: bool = False
+    """Autocast the update to bfloat16; the weights stay in float32."""
+
+    # --- looking and saving
+    eval_episodes: int = 100
+    """Held-out episodes a task, before and after; 0 is none."""
+    eval_greedy: bool = True
+    """Evaluate the most likely reply instead of a sampled one."""
+    save_every: int = 10
+    """Steps between checkpoints; there is always one of the start and one of the end."""
+    keep: int = 2
+    """Newest checkpoints that are kept, beside the best one."""
+    episodes_every: int = 10
+    """Steps between recorded training episodes, one a task."""
+    cpu_seconds: float = 0.0
+    """Stop after the first step at which all ranks together have spent this on training; 0 never. For comparisons at
+    equal cost: where a run then ends depends on the machine, what it does until there does not."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "groups", "group_size", "batch", "epochs", "minibatches", "token_budget", "save_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
+        for name in ("temperature", "learning_rate", "max_grad_norm"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be above 0")
+        if not 0 < self.gamma <= 1 or not 0 <= self.lam <= 1:
+            raise ConfigError(f"gamma = {self.gamma}, lam = {self.lam}: must be in (0, 1] and [0, 1]")
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON scalars, lists and dicts."""
+        return dataclasses.asdict(self) | {"imports": list(self.imports)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Config:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ConfigError: a field that no config has; the nearest ones are named.
+        """
+        known = [f.name for f in dataclasses.fields(cls)]
+        for name in data:
+            if name not in known:
+                raise ConfigError(f"no setting {name!r}: {nearest(name, known)}")
+        return cls(**{**data, "imports": tuple(data.get("imports", ()))})
+
+
+DEFAULT = Config()
+
+PRESETS: dict[str, Config] = {
+    "default": DEFAULT,
+    "ppo": dataclasses.replace(
+        DEFAULT,
+        preset="ppo",
+        algorithm="ppo",
+        groups=128,
+        group_size=1,
+        gamma=0.99,
+        clip_high=0.2,
+        epochs=2,
+        minibatches=4,
+    ),
+    "clone": dataclasses.replace(
+        DEFAULT,
+        preset="clone",
+        algorithm="clone",
+        groups=128,
+        group_size=1,
+        epochs=2,
+        minibatches=4,
+    ),
+    "debug": dataclasses.replace(
+        DEFAULT,
+        preset="debug",
+        tasks="gui/click-button-v0,sims/reach-v0",
+        steps=2,
+        groups=2,
+        group_size=2,
+        batch=8,
+        minibatches=1,
+        warmup=1,
+        eval_episodes=2,
+        save_every=1,
+        episodes_every=1,
+    ),
+}
+"""Presets by name: ``handeye train NAME``. A user's module may add its own."""
+
+SUMMARIES: dict[str, str] = {
+    "default": "GRPO on the tasks of both worlds, 2 cores, under 15 minutes",
+    "ppo": "PPO with a value head and turn-level advantages, otherwise as default",
+    "clone": "supervised steps on expert episodes: the control",
+    "debug": "two tiny steps, to see that everything runs (seconds)",
+}
+
+
+def preset(name: str) -> Config:
+    """A preset by name.
+
+    Raises:
+        ConfigError: there is none of that name; the nearest ones are named.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"no preset {name!r}: {nearest(name, PRESETS)}")
+    return PRESETS[name]
+
+
+def dumps(config: Config) -> str:
+    return json.dumps(config.to_json(), indent=2) + "\n"

@@ -1,0 +1,128 @@
+"""Trajectories on disk: a folder with ``episode.json`` and each distinct frame once as a PNG. Nothing is pickled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from episode import (
+    SCHEMA_VERSION,
+    ControlStep,
+    Decision,
+    Generation,
+    HandeyeError,
+    Outcome,
+    SubGoal,
+    Task,
+    Trajectory,
+)
+
+EPISODE = "episode.json"
+FRAMES = "frames"
+
+
+class RecordError(HandeyeError):
+    """A folder that holds no episode of ours."""
+
+
+def save(trajectory: Trajectory, folder: Path) -> Path:
+    """Write ``trajectory`` to ``folder``; every number comes back bit for bit."""
+    (folder / FRAMES).mkdir(parents=True, exist_ok=True)
+    for key, frame in trajectory.frames.items():
+        Image.fromarray(frame).save(folder / FRAMES / f"{key}.png", compress_level=1)
+    data = _encode(trajectory) | {"frames": list(trajectory.frames)}
+    (folder / EPISODE).write_text(json.dumps(data, separators=(",", ":")) + "\n", "utf-8")
+    return folder
+
+
+def load(folder: Path) -> Trajectory:
+    """Read what :func:`save` wrote.
+
+    Raises:
+        RecordError: the folder holds no episode, or one of a schema that this version does not know.
+    """
+    path = folder / EPISODE
+    if not path.is_file():
+        raise RecordError(f"{folder} holds no {EPISODE}; give a folder below a run's episodes/")
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        if data["schema"] != SCHEMA_VERSION:
+            raise RecordError(f"{path} has schema {data['schema']}; this version reads {SCHEMA_VERSION}")
+        frames = {key: np.asarray(Image.open(folder / FRAMES / f"{key}.png")) for key in data["frames"]}
+        return _trajectory(data, frames)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise RecordError(f"{path} cannot be read as an episode: {type(error).__name__}: {error}") from error
+
+
+def find(folder: Path) -> list[Path]:
+    """Every episode's folder below ``folder``, in order of name."""
+    return sorted(path.parent for path in folder.rglob(EPISODE))
+
+
+def _trajectory(data: dict[str, Any], frames: dict[str, Any]) -> Trajectory:
+    task = _decode(data["task"])
+    goals = tuple(SubGoal(g["name"], g["weight"], tuple(g["after"])) for g in task["subgoals"])
+    return Trajectory(
+        task=Task(**(task | {"subgoals": goals})),
+        outcome=Outcome(data["outcome"]),
+        decisions=[_decision(d) for d in data["decisions"]],
+        frames=frames,
+        episode=data["episode"],
+        group=data["group"],
+        final_frames=data["final_frames"],
+        error=data["error"],
+        schema=data["schema"],
+    )
+
+
+def _decision(data: dict[str, Any]) -> Decision:
+    plain = _decode(data)
+    plain["generations"] = [Generation(**(g | {"images": tuple(g["images"])})) for g in plain["generations"]]
+    plain["steps"] = [ControlStep(**step) for step in plain["steps"]]
+    return Decision(**plain)
+
+
+def _encode(value: Any) -> Any:
+    """JSON: dataclasses as dicts, arrays and tuples and bytes tagged, so that a state key comes back hashable."""
+    if isinstance(value, str | bool | int | float) or value is None:
+        return value
+    if isinstance(value, np.ndarray):
+        return {"$array": value.tolist(), "dtype": value.dtype.str, "shape": list(value.shape)}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, bytes):
+        return {"$bytes": value.hex()}
+    if isinstance(value, tuple):
+        return {"$tuple": [_encode(v) for v in value]}
+    if isinstance(value, frozenset):
+        return {"$set": [_encode(v) for v in sorted(value, key=repr)]}
+    if isinstance(value, list):
+        return [_encode(v) for v in value]
+    if isinstance(value, dict):
+        return {str(k): _encode(v) for k, v in value.items()}
+    if isinstance(value, Trajectory):
+        return {f.name: _encode(getattr(value, f.name)) for f in fields(value) if f.name != "frames"}
+    if isinstance(value, Task | SubGoal | Decision | Generation | ControlStep):
+        return {f.name: _encode(getattr(value, f.name)) for f in fields(value)}
+    raise RecordError(f"an episode cannot hold a {type(value).__name__}: {value!r:.80}")
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decode(v) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if "$array" in value:
+        return np.array(value["$array"], np.dtype(value["dtype"])).reshape(value["shape"])
+    if "$bytes" in value:
+        return bytes.fromhex(value["$bytes"])
+    if "$tuple" in value:
+        return tuple(_decode(v) for v in value["$tuple"])
+    if "$set" in value:
+        return frozenset(_decode(v) for v in value["$set"])
+    return {k: _decode(v) for k, v in value.items()}
