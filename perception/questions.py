@@ -1,0 +1,81 @@
+"""Questions about a picture, with their answers, drawn from the scene graph.
+
+How a place is written belongs to the codec; it comes in as functions, so that the same questions serve every grid.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from episode import SceneObject
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Text in, text out."""
+
+    skill: str
+    """``point``, ``read``, ``color``, ``locate``, ``name``: scores are reported by it."""
+    question: str
+    answer: str
+
+
+Point = Callable[[float, float], str]
+"""A place in the frame, given as shares of width and height in [0, 1), as text."""
+Place = Callable[[Sequence[float]], str]
+"""A place in the world (metres) as text."""
+
+
+def screen_questions(
+    objects: Sequence[SceneObject], size: tuple[int, int], point: Point, rng: np.random.Generator, count: int
+) -> list[Question]:
+    """Up to ``count`` questions about one screen of ``size`` (width, height): mostly where a text stands, and what it says."""
+    texts = Counter(o.text.text for o in objects if o.text is not None)
+    colors = Counter((o.color, o.kind) for o in objects if o.color)
+    readable = [o for o in objects if o.text is not None and o.text.text.strip() and texts[o.text.text] == 1]
+    colored = [o for o in objects if o.color and colors[o.color, o.kind] == 1]
+
+    def centre(o: SceneObject, jitter: float = 0.0) -> str:
+        x0, y0, x1, y1 = o.box
+        u, v = 0.5 + jitter * (rng.random(2) - 0.5)
+        return point((x0 + u * (x1 - x0)) / size[0], (y0 + v * (y1 - y0)) / size[1])
+
+    questions = []
+    for _ in range(count):
+        draw = rng.random()
+        if readable and (draw < 0.8 or not colored):
+            o = readable[rng.integers(len(readable))]
+            assert o.text is not None
+            if draw < 0.5:
+                questions.append(Question("point", f'Where is "{o.text.text}"?', centre(o)))
+            else:
+                questions.append(Question("read", f"Read {centre(o, 0.5)}", f'"{o.text.text}"'))
+        elif colored:
+            o = colored[rng.integers(len(colored))]
+            if draw < 0.9:
+                questions.append(Question("point", f"Where is the {o.color} {o.kind}?", centre(o)))
+            else:
+                questions.append(Question("color", f"What color is {centre(o, 0.5)}", o.color))
+    return questions
+
+
+def table_questions(
+    objects: Sequence[SceneObject], place: Place, rng: np.random.Generator, count: int
+) -> list[Question]:
+    """Up to ``count`` questions about one manipulation scene, seen by several cameras at once."""
+    things = list({o.name: o for o in objects if o.position is not None and o.label}.values())
+    labels = Counter(o.label for o in things)
+    unique = [o for o in things if labels[o.label] == 1]
+    questions = []
+    for _ in range(count if unique else 0):
+        o = unique[rng.integers(len(unique))]
+        assert o.position is not None
+        if rng.random() < 0.7:
+            questions.append(Question("locate", f"Where is the {o.label}?", place(o.position)))
+        else:
+            questions.append(Question("name", f"What is at {place(o.position)}", o.label))
+    return questions

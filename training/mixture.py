@@ -1,0 +1,192 @@
+"""An endless, seeded mixture of pictures with questions, drawn from both worlds' galleries and experts.
+
+Item number ``i`` of seed ``s`` is always the same, whoever asks and in whatever order, so that pretraining can be
+resumed and split over processes without a saved position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import gui_env
+import sims
+from episode import Advice, Body, Frame, Observation, SceneObject, Screen, Split, chunk_of, stream
+from gui_env.gallery import random_screen
+from perception.questions import Question, screen_questions, table_questions
+from policy.codecs.compact import BINS, LOCATIONS, Compact, locate
+from sims.gallery import Gallery
+
+SKILLS = ("point", "read", "color", "locate", "name", "aim", "act")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One frame with the objects that its camera sees."""
+
+    frame: Frame
+    objects: tuple[SceneObject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture (of one or more cameras) and what is asked about it."""
+
+    views: tuple[View, ...]
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Shares and sizes of the mixture."""
+
+    screen: int = 128
+    """Pixels of a screen's side."""
+    camera: int = 96
+    questions: int = 10
+    """Asked of one picture."""
+    demos: float = 0.35
+    """Share of pictures that come from experts at work in a task; the others come from the galleries."""
+    mistakes: float = 0.3
+    """Share of an expert's decisions that are executed wrongly, so that recovery is seen; the label stays right."""
+
+
+def point(u: float, v: float) -> str:
+    """A place on a screen in the compact codec's grid."""
+    return "".join(f"<loc_{min(LOCATIONS - 1, max(0, int(share * LOCATIONS)))}>" for share in (u, v))
+
+
+class Mixture:
+    """Draws items; keeps the worlds and renderers that it needs."""
+
+    def __init__(self, recipe: Recipe, seed: int, split: Split = "train") -> None:
+        self.recipe, self.seed, self.split = recipe, seed, split
+        self.codec = Compact()
+        self._gallery = Gallery(recipe.camera, split)
+        self._demos = {
+            "gui": DemoStream(gui_env.TASKS, {"size": (recipe.screen, recipe.screen)}, recipe, seed, split),
+            "sims": DemoStream(sims.TASKS, {"image_size": (recipe.camera, recipe.camera)}, recipe, seed, split),
+        }
+
+    def screen(self, index: int, count: tuple[int, int]) -> Item:
+        """A random screen with ``count`` = (fewest, most) widgets."""
+        rng = stream(self.seed, self.split, "screen", index)
+        size = (self.recipe.screen, self.recipe.screen)
+        frame, objects = random_screen(int(rng.integers(2**40)), size, self.split, count)
+        questions = screen_questions(objects, size, point, rng, self.recipe.questions)
+        return Item((View(frame, tuple(objects)),), tuple(questions))
+
+    def table(self, index: int) -> Item:
+        """A random still scene of the manipulation world, seen by the cameras of the tasks."""
+        rng = stream(self.seed, self.split, "table", index)
+        frames, objects, proprio, body = self._gallery.sample(int(rng.integers(2**40)))
+        questions = table_questions(objects, lambda p: locate(tuple(p), body), rng, self.recipe.questions // 2)
+        questions += [self._aim(rng, body, proprio) for _ in range(self.recipe.questions - len(questions))]
+        return Item(_views({c: frames[c] for c in body.cameras}, objects), tuple(questions))
+
+    def demo(self, world: str, index: int) -> Item:
+        """A moment of an expert's episode: what it would do, and questions about the same picture."""
+        rng = stream(self.seed, self.split, "demo", world, index)
+        observation, embodiment, objects, advice = self._demos[world].next(index)
+        reply = self.codec.format(advice, embodiment, thought=True)
+        if isinstance(embodiment, Screen):
+            reply = self.codec.format(advice, embodiment, thought=False)
+        state = self.codec.observe(observation.get("proprio"), embodiment)
+        act = Question("act", " ".join(filter(None, (observation["instruction"], state))), reply)
+        count = self.recipe.questions - 1
+        if isinstance(embodiment, Screen):
+            size = (embodiment.width, embodiment.height)
+            asked = screen_questions(objects, size, point, rng, count)
+        else:
+            body = embodiment
+            asked = table_questions(objects, lambda p: locate(tuple(p), body), rng, count // 2)
+            asked += [self._aim(rng, body, observation["proprio"]) for _ in range(count - len(asked))]
+        return Item(_views(observation["frames"], objects), (act, *asked))
+
+    def _aim(self, rng: np.random.Generator, body: Body, proprio: NDArray[np.float32]) -> Question:
+        """Arithmetic without a picture: from here to there, in bins. Differences are not learned from images alone."""
+        low, high = np.asarray(body.low), np.asarray(body.high)
+        hand, target = rng.uniform(low, high), rng.uniform(low, high)
+        if rng.random() < 0.5:
+            hand = np.clip(target + rng.normal(0, 0.05, 3), low, high)
+        state = self.codec.observe(np.array([*hand, rng.random(), rng.random() < 0.2], np.float32), body)
+        move = self.codec.format(Advice(tuple(chunk_of(body, target - hand, 1.0))), body, thought=False)
+        # The answer begins where the thought would have ended; the gripper is not part of the sum.
+        return Question("aim", f"{state}\0at{locate(target, body)}", move.removesuffix("open"))
+
+
+class DemoStream:
+    """Experts at work, one task after another; item ``index`` restarts nothing but is reproducible within a process."""
+
+    def __init__(
+        self, tasks: dict[str, Any], options: dict[str, Any], recipe: Recipe, seed: int, split: Split
+    ) -> None:
+        self._worlds = [task(split=split, **options) for _, task in sorted(tasks.items())]
+        self._recipe, self._seed, self._split = recipe, seed, split
+        self._running: list[Iterator[tuple[Observation, Any, list[SceneObject], Advice]] | None]
+        self._running = [None] * len(self._worlds)
+
+    def next(self, index: int) -> tuple[Observation, Any, list[SceneObject], Advice]:
+        which = index % len(self._worlds)
+        while True:
+            if self._running[which] is None:
+                self._running[which] = self._episode(self._worlds[which], index)
+            moment = next(self._running[which] or iter(()), None)
+            if moment is not None:
+                return moment
+            self._running[which] = None
+
+    def _episode(self, world: Any, index: int) -> Iterator[tuple[Observation, Any, list[SceneObject], Advice]]:
+        rng = stream(self._seed, self._split, "episode", world.task_id, index)
+        observation, _ = world.reset(seed=int(rng.integers(1_000_000)))
+        over = False
+        while not over:
+            advice = world.expert()
+            yield observation, world.embodiment, world.scene(), advice
+            actions: Sequence[Any] = advice.actions
+            if rng.random() < self._recipe.mistakes:
+                actions = _mistake(advice, world.embodiment, rng)
+            for action in actions:
+                _, terminated, truncated, _ = world.advance(action)
+                over = terminated or truncated
+                if over:
+                    break
+            observation = world.observe()
+
+
+def _mistake(advice: Advice, embodiment: Any, rng: np.random.Generator) -> Sequence[Any]:
+    """The expert's decision gone a little wrong: a slipped motion; on a screen, nothing done at all."""
+    if isinstance(embodiment, Screen):
+        return ()
+    slip = rng.normal(0, 0.03, 3) / embodiment.chunk
+    limit = embodiment.max_step
+    return [np.array([*np.clip(a[:3] + slip, -limit, limit), a[3]], np.float32) for a in advice.actions]
+
+
+def _views(frames: dict[str, Frame], objects: Sequence[SceneObject]) -> tuple[View, ...]:
+    return tuple(View(frame, tuple(o for o in objects if o.camera == name)) for name, frame in frames.items())
+
+
+def corpus(seed: int = 0, resets: int = 150) -> list[str]:
+    """Texts from which the tiny tokenizer takes its words: instructions, questions and replies of the train split."""
+    texts = ["click double right drag scroll type key wait done noop at open close think hand half shut holding"]
+    recipe = Recipe()
+    mixture = Mixture(recipe, seed)
+    for index in range(resets):
+        items = [mixture.screen(index, (2, 8)), mixture.table(index)]
+        texts += [q for item in items for asked in item.questions for q in (asked.question, asked.answer)]
+    for tasks in (gui_env.TASKS, sims.TASKS):
+        for _, task in sorted(tasks.items()):
+            world = task(split="train")
+            for index in range(resets):
+                _, info = world.reset(seed=index)
+                texts.append(info["task"].instruction)
+            world.close()
+    return texts
+
+
+__all__ = ["BINS", "SKILLS", "Item", "Mixture", "Recipe", "View", "corpus", "point"]
