@@ -1,1 +1,1 @@
-"""TODO."""
+"""From frames to what a model sees, and back."""

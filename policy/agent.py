@@ -27,7 +27,7 @@ from episode import (
 )
 from policy.codecs import Codec, Reply
 from policy.codecs.base import POINTING, still, understood
-from policy.context import ContextBuilder, Dialect, Message
+from policy.context import ContextBuilder, Dialect, Message, Prompt
 from policy.engine import Engine, Sampling
 from policy.vlm import VLM
 
@@ -57,6 +57,8 @@ class Turn:
 
     generations: list[Generation]
     reply: Reply
+    frames: Mapping[str, Frame] = field(default_factory=dict)
+    """Images of the generations by key, where they are not the episode's own frames: belongs into the record."""
 
 
 class Agent(Protocol):
@@ -77,8 +79,8 @@ class VLMAgent:
         prompts = [self.context.build(r.observation, r.history, r.frames, r.embodiment) for r in requests]
         generations = self.engine.generate(prompts, self.sampling, [r.seed for r in requests])
         return [
-            Turn([generation], read(self.codec, generation.text, request))
-            for request, generation in zip(requests, generations, strict=True)
+            Turn([generation], read(self.codec, generation.text, request), _views(self.context, prompt))
+            for request, prompt, generation in zip(requests, prompts, generations, strict=True)
         ]
 
 
@@ -105,7 +107,9 @@ class ExpertAgent:
             return Turn([], reply)
         prompt = self.context.build(request.observation, request.history, request.frames, request.embodiment)
         images = tuple(frame_key(image) for image in prompt.images)
-        return Turn([Generation(prompt.ids, self.context.reply_ids(text), images, text)], reply)
+        return Turn(
+            [Generation(prompt.ids, self.context.reply_ids(text), images, text)], reply, _views(self.context, prompt)
+        )
 
 
 class RandomAgent:
@@ -153,6 +157,11 @@ def dialect_of(vlm: VLM) -> Dialect:
         int(vlm.model.config.image_token_id),
         int(cast(int, tokenizer.eos_token_id)),
     )
+
+
+def _views(context: ContextBuilder, prompt: Prompt) -> dict[str, Frame]:
+    """Images that a view made of the episode's frames, by key."""
+    return {} if context.view is None else {frame_key(image): image for image in prompt.images}
 
 
 def read(codec: Codec, text: str, request: Request) -> Reply:

@@ -3,7 +3,7 @@
 Each turn is a fresh context of one user message. Frames come first, then everything that changes more often, so that
 turns and questions about the same frames share their prefix:
 
-    [system] user: frame frame ... instruction / state of the body / last actions   assistant:
+    [system] user: frame frame ... instruction, state of the body, last actions   assistant:
 
 Left out: one sequence that grows over the turns.
 """
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episode import Advice, Body, Decision, Embodiment, Frame, HandeyeError, Observation, Screen, nearest
+from perception.views import View
 from policy.codecs import Codec
 
 Message = dict[str, Any]
@@ -68,6 +69,8 @@ class ContextBuilder:
         last_actions: actions of the turns before that are told, the newest last.
         limit: most tokens of a prompt. Above it the oldest frames go, with their placeholders, then the oldest of the
             last actions; what is seen now is never cut.
+        view: how frames are laid into images; None gives them as they are. With a view that adds grey, ``codec`` must
+            be :class:`policy.codecs.placed.Placed` behind the same view.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class ContextBuilder:
         cameras: Sequence[str] | None = None,
         last_actions: int = 0,
         limit: int | None = None,
+        view: View | None = None,
     ) -> None:
         if frames < 1 or last_actions < 0:
             raise ContextError(f"frames must be at least 1 and last_actions at least 0, got {frames}, {last_actions}")
@@ -87,6 +91,7 @@ class ContextBuilder:
         self.cameras = cameras
         self.last_actions = last_actions
         self.limit = limit
+        self.view = view
         self._around: dict[tuple[str, int], tuple[str, str]] = {}
 
     def build(
@@ -109,14 +114,13 @@ class ContextBuilder:
         """
         cameras = self._cameras(embodiment, observation)
         past = history[max(0, len(history) - self.frames + 1) :] if self.frames > 1 else ()
-        seen = [[frames[decision.frames[camera]] for camera in cameras] for decision in past]
-        seen.append([_checked(observation["frames"][camera], embodiment) for camera in cameras])
+        seen = [[self._look(frames[decision.frames[camera]], embodiment) for camera in cameras] for decision in past]
+        seen.append([self._look(observation["frames"][camera], embodiment) for camera in cameras])
         did = [self._told(d, embodiment) for d in history[-self.last_actions :]] if self.last_actions else []
         state = self.codec.observe(observation.get("proprio"), embodiment)
         system = self.codec.system(embodiment)
         while True:
-            last = "last " + "; ".join(did) if did else ""
-            text = "\n".join(part for part in (observation["instruction"], state, last) if part)
+            text = turn_text(observation["instruction"], state, did)
             prompt = self.compose([image for step in seen for image in step], text, system)
             if self.limit is None or len(prompt.ids) <= self.limit:
                 return prompt
@@ -150,6 +154,11 @@ class ContextBuilder:
                 raise ContextError(f"no camera is called {camera!r}; {nearest(camera, observation['frames'])}")
         return cameras
 
+    def _look(self, frame: Frame, embodiment: Embodiment) -> Frame:
+        """A frame as the model sees it."""
+        frame = _checked(frame, embodiment)
+        return frame if self.view is None else self.view.place(frame.shape[1], frame.shape[0]).apply(frame)
+
     def _told(self, decision: Decision, embodiment: Embodiment) -> str:
         """A past decision in the codec's words: what was executed, so that it holds for any agent's decisions."""
         if not decision.valid:
@@ -180,6 +189,11 @@ class ContextBuilder:
         repeats = np.ones(len(ids), np.int64)
         repeats[spans] = [self.dialect.image_tokens(image) for image in images]
         return np.repeat(ids, repeats)
+
+
+def turn_text(instruction: str, state: str, did: Sequence[str] = ()) -> str:
+    """What a turn says beside its frames: pretraining must write it as acting does."""
+    return " ".join(part for part in (instruction, state, "last " + "; ".join(did) if did else "") if part)
 
 
 def _checked(frame: Frame, embodiment: Embodiment) -> Frame:
