@@ -1,0 +1,260 @@
+"""``report.html``: one file that shows a run, made from the run folder alone, at any moment of the run.
+
+What a folder does not hold yet is not shown; a last line that was cut short is skipped; an episode that cannot be read
+is named on the page and the rest is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from episode import HandeyeError
+from training import record
+from training.page import Gallery, environment, episode_data
+from training.slides import Pieces
+
+MOST_POINTS = 800
+"""Points a curve; longer runs are averaged in bins of equal length."""
+MOST_EPISODES = 4
+"""Episodes a task and moment of the run: a page is opened, an archive is not."""
+WORLDS = {"gui/": "GUI tasks, mean", "sims/": "Manipulation tasks, mean"}
+
+
+class ReportError(HandeyeError):
+    """A folder is no run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One chart: all metrics whose name is one of ``keys`` or begins with one of them and a slash."""
+
+    keys: tuple[str, ...]
+    title: str
+    help: str = ""
+    percent: bool = False
+    wide: bool = False
+
+
+PANELS = (
+    Panel(("success",), "Success while training", "share of sampled episodes that end well", percent=True, wide=True),
+    Panel(("return",), "Return", "weighted reward of an episode"),
+    Panel(("terms", "reward"), "Reward terms", "raw, a mean episode"),
+    Panel(("entropy",), "Entropy", "nats a token; a fall to 0 is collapse"),
+    Panel(("kl", "reference_kl"), "KL", "how far an update moves the policy; from the policy at the start"),
+    Panel(("clip_fraction",), "Clipped share", "tokens whose ratio left the trust region", percent=True),
+    Panel(("grad_norm",), "Gradient norm", "before it is scaled down"),
+    Panel(("loss", "value_loss"), "Loss"),
+    Panel(("learning_rate",), "Learning rate"),
+    Panel(("logp_difference_mean", "logp_difference_max"), "Rollout against update", "difference of log-probabilities"),
+)
+"""The charts in their order; every other metric gets a chart of its own after them."""
+NOT_DRAWN = ("step", "schema")
+
+
+def write_report(run: Path) -> Path:
+    """Write ``run/report.html`` and return its path.
+
+    Raises:
+        ReportError: ``run`` is no run folder.
+    """
+    if not (run / "config.json").is_file() and not (run / "metrics.jsonl").is_file():
+        raise ReportError(f"{run} is no run folder: neither config.json nor metrics.jsonl is in it")
+    page = render(run)
+    path, aside = run / "report.html", run / "report.html.part"
+    aside.write_text(page, "utf-8")
+    os.replace(aside, path)
+    return path
+
+
+def render(run: Path) -> str:
+    config, summary = _json(run / "config.json"), _json(run / "summary.json")
+    metrics = read_lines(run / "metrics.jsonl")
+    rows = [_row(task, moments) for task, moments in sorted(summary.get("tasks", {}).items())]
+    gallery, notices = Gallery(), list[str]()
+    episodes = _episodes(run, gallery, notices)
+    data = {"charts": charts(metrics), "episodes": episodes, "frames": gallery.images}
+    return environment().get_template("report.html").render(
+        title=run.resolve().name,
+        state=_state(config, summary, metrics),
+        facts=_facts(config, summary, metrics),
+        notices=notices,
+        heroes=[_mean(rows, prefix, name) for prefix, name in WORLDS.items() if any(r["name"].startswith(prefix) for r in rows)],
+        rows=rows,
+        config=list(_flat(config)),
+        data=data,
+    )
+
+
+# --- what the folder says
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file; a line that is no object (the last one, cut short) is skipped."""
+    rows: list[dict[str, Any]] = []
+    for line in path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """A JSON object, or an empty one where there is none (yet)."""
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _state(config: Mapping[str, Any], summary: Mapping[str, Any], metrics: list[dict[str, Any]]) -> str:
+    if summary.get("tasks") and all("after" in moments for moments in summary["tasks"].values()):
+        return "finished"
+    done = max((int(row["step"]) for row in metrics if "step" in row), default=0)
+    return f"step {done} of {config['steps']}" if "steps" in config else f"step {done}"
+
+
+def _facts(
+    config: Mapping[str, Any], summary: Mapping[str, Any], metrics: list[dict[str, Any]]
+) -> list[tuple[str, str]]:
+    facts = [(name, str(config[name])) for name in ("preset", "algorithm", "policy", "seed") if name in config]
+    if metrics:
+        facts.append(("steps", f"{max(int(row.get('step', 0)) for row in metrics):,}"))
+    if "seconds" in summary:
+        minutes, seconds = divmod(round(summary["seconds"]), 60)
+        facts.append(("time", f"{minutes} min {seconds} s"))
+    for key, name in (("env_steps", "environment steps"), ("tokens", "tokens")):
+        if key in summary:
+            facts.append((name, f"{summary[key]:,}"))
+    if "peak_memory_mb" in summary:
+        facts.append(("peak memory", f"{summary['peak_memory_mb'] / 1000:.1f} GB"))
+    return facts
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for name, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        elif value not in ({}, [], ""):
+            yield prefix + name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+# --- before and after
+
+
+def _row(task: str, moments: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": task, "before": None, "after": None}
+    for when in ("before", "after"):
+        if figures := moments.get(when):
+            low, high = figures["interval"]
+            row[when] = {"success": figures["success"], "low": low, "high": high, "n": figures["n"]}
+    return row
+
+
+def _mean(rows: list[dict[str, Any]], prefix: str, name: str) -> dict[str, Any]:
+    """Mean over the tasks of one world, with a normal interval from the tasks' own spreads (a mean of shares)."""
+    hero: dict[str, Any] = {"name": name, "before": None, "after": None}
+    for when in ("before", "after"):
+        figures = [row[when] for row in rows if row["name"].startswith(prefix) and row[when] and row[when]["n"]]
+        if figures:
+            mean = sum(f["success"] for f in figures) / len(figures)
+            # Half a Wilson interval instead of 1.96 standard errors: it is not 0 at a rate of 0 or 1.
+            half = math.sqrt(sum(((f["high"] - f["low"]) / 2) ** 2 for f in figures)) / len(figures)
+            hero[when] = {
+                "success": mean, "low": max(0.0, mean - half), "high": min(1.0, mean + half), "n": None
+            }
+    return hero
+
+
+# --- curves
+
+
+def charts(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Charts for ``charts.js``, one a panel that has a metric, then one for each metric that no panel names."""
+    names = list(dict.fromkeys(n for row in metrics for n, v in row.items() if _number(v) and n not in NOT_DRAWN))
+    drawn: list[dict[str, Any]] = []
+    for panel in PANELS:
+        mine = [n for n in names if n.split("/")[0] in panel.keys]
+        names = [n for n in names if n not in mine]
+        if mine:
+            drawn.append(_chart(panel, sorted(mine, key=lambda n: (n.count("/"), n)), metrics))
+    groups = dict.fromkeys(n.split("/")[0] for n in names)
+    for group in groups:
+        mine = [n for n in names if n.split("/")[0] == group]
+        drawn.append(_chart(Panel((group,), group.replace("_", " ").capitalize()), mine, metrics))
+    return drawn
+
+
+def _chart(panel: Panel, names: list[str], metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    series = []
+    for colour, name in enumerate(names):
+        points = [(row.get("step", i), row[name]) for i, row in enumerate(metrics) if _number(row.get(name))]
+        label = name.split("/", 1)[1] if "/" in name else name.replace("_", " ")
+        series.append({"name": label, "colour": colour, **_thinned(points)})
+    return {"title": panel.title, "help": panel.help, "percent": panel.percent, "wide": panel.wide, "series": series}
+
+
+def _thinned(points: list[tuple[float, float]]) -> dict[str, list[float]]:
+    size = math.ceil(len(points) / MOST_POINTS)
+    bins = [points[i : i + size] for i in range(0, len(points), max(size, 1))]
+    return {
+        "x": [bin[len(bin) // 2][0] for bin in bins],
+        "y": [float(f"{sum(y for _, y in bin) / len(bin):.5g}") for bin in bins],
+    }
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# --- episodes
+
+
+def _episodes(run: Path, gallery: Gallery, notices: list[str]) -> list[dict[str, Any]]:
+    """Episodes of the folder for the player: tasks in order of name, moments of the run in order of time."""
+    pieces = pieces_of(run)
+    shown: list[tuple[tuple[str, int, str], dict[str, Any]]] = []
+    count: dict[tuple[str, str], int] = {}
+    for folder in record.find(run / "episodes"):
+        moment = folder.relative_to(run / "episodes").parts[0]
+        try:
+            trajectory = record.load(folder)
+        except record.RecordError as error:
+            notices.append(str(error))
+            continue
+        order, label = _moment(moment)
+        key = (trajectory.task.id, label)
+        count[key] = count.get(key, 0) + 1
+        if count[key] <= MOST_EPISODES:
+            shown.append(((trajectory.task.id, order, folder.name), episode_data(trajectory, gallery, label, pieces)))
+    return [data for _, data in sorted(shown, key=lambda pair: pair[0])]
+
+
+def _moment(folder: str) -> tuple[int, str]:
+    """When an episode was played, from its folder's name: an order, and a label."""
+    if folder == "before":
+        return -1, "before training"
+    if folder == "after":
+        return 1 << 60, "after training"
+    digits = "".join(c for c in folder if c.isdigit())
+    return (int(digits), f"training, step {int(digits)}") if digits else (0, folder)
+
+
+def pieces_of(folder: Path) -> Pieces | None:
+    """Spells token ids with the newest tokenizer below ``folder`` (a checkpoint's); None where there is none."""
+    files = sorted(folder.rglob("tokenizer.json"), key=lambda path: path.stat().st_mtime)
+    if not files:
+        return None
+    from tokenizers import Tokenizer  # not worth loading for a run without a checkpoint
+
+    tokenizer = Tokenizer.from_file(str(files[-1]))
+    return lambda ids: [tokenizer.decode([int(i)], skip_special_tokens=False) for i in ids]
