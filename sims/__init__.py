@@ -1,1 +1,14 @@
-"""TODO."""
+"""Manipulation worlds on MuJoCo: one arm, one table, one task a file. Importing this registers them with gymnasium."""
+
+import gymnasium as gym
+
+from sims.tasks.put_in_bowl import PutInBowl
+from sims.tasks.reach import Reach
+from sims.tasks.touch_color import TouchColor
+from sims.world import ArmWorld
+
+TASKS: dict[str, type[ArmWorld]] = {world.task_id: world for world in (Reach, TouchColor, PutInBowl)}
+
+for _id, _world in TASKS.items():
+    if _id not in gym.registry:
+        gym.register(_id, entry_point=f"{_world.__module__}:{_world.__name__}")

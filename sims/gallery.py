@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from episode import Body, Frame, SceneObject, Split, stream
 from sims.arm import FLOOR, STROKE, WORKSPACE
+from sims.draw import scatter
 from sims.engine import mujoco
 from sims.look import BLOCKS, COLORS, allowed, draw_bowl, draw_cameras, draw_look, paint
 from sims.render import Eye
@@ -105,21 +106,3 @@ class Gallery:
 def _offset(point: Point, rng: np.random.Generator, spread: float) -> Point:
     y, z = rng.uniform(-spread, spread, 2)
     return point[0], point[1] + float(y), point[2] + float(z)
-
-
-def scatter(rng: np.random.Generator, count: int, apart: float, low: Point, high: Point) -> list[Point]:
-    """``count`` points in a box, each pair at least ``apart`` in x or y, and in x or z where the box has a height.
-
-    Where they do not fit, the distance shrinks until they do.
-    """
-    while True:
-        points: list[Point] = []
-        for _ in range(200):
-            x, y, z = rng.uniform(low, high)
-            from_above = all(max(abs(x - q[0]), abs(y - q[1])) > apart for q in points)
-            from_front = low[2] == high[2] or all(max(abs(x - q[0]), abs(z - q[2])) > apart for q in points)
-            if from_above and from_front:
-                points.append((float(x), float(y), float(z)))
-            if len(points) == count:
-                return points
-        apart *= 0.8

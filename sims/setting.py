@@ -77,6 +77,8 @@ class Setting:
     look: Look
     target: str = ""
     """Name of the thing that the task is about."""
+    goal: str = ""
+    """Name of the thing or place that the target must come to."""
     start: Point = (0.0, 0.0, 0.2)
     """Where the tip is at the start."""
     opening: float = 1.0
@@ -98,6 +100,7 @@ class Setting:
             things=tuple(Thing(**_frozen(t)) for t in tree["things"]),
             look=Look(**_frozen(tree["look"])),
             target=tree["target"],
+            goal=tree["goal"],
             start=tuple(tree["start"]),
             opening=tree["opening"],
             physics=Physics(**tree["physics"]),

@@ -1,0 +1,76 @@
+"""Reach: bring the end effector to the floating marker of a named colour and hold it there."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from episode import Outcome, Split, SubGoal, stream
+from sims.draw import choice, finish, scatter
+from sims.look import COLORS, paint
+from sims.setting import Setting, Thing
+from sims.world import ArmWorld, Intent
+
+NEAR, CLOSE = 0.10, 0.03
+SLOW = 0.08
+"""Metres a second, below which the hand holds still: flying through the marker does not count."""
+
+PHRASES: dict[Split, tuple[str, ...]] = {
+    "train": (
+        "reach the {} marker",
+        "move the gripper to the {} marker",
+        "go to the {} marker",
+        "bring the hand to the {} marker",
+        "put the gripper at the {} marker",
+    ),
+    "heldout": (
+        "bring the gripper to the {} marker",
+        "move the hand to the {} marker",
+        "put the hand at the {} marker",
+    ),
+}
+HELDOUT_NEIGHBOURS = ({"red", "orange"}, {"blue", "purple"}, {"green", "cyan"}, {"yellow", "red"}, {"cyan", "blue"})
+"""Colours of target and distractor that are together in held-out scenes only."""
+
+
+class Reach(ArmWorld):
+    task_id = "sims/reach-v0"
+    summary = "bring the gripper to the floating marker of the named colour and hold it there"
+    horizon = 40
+    floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.05), "random": (0.0, 0.15)}
+    subgoals = (SubGoal("near"), SubGoal("reached", after=("near",)))
+
+    def compose(self, seed: int) -> Setting:
+        task, layout, looks = stream(seed, "task"), stream(seed, "layout"), stream(seed, "appearance", "markers")
+        colors = self._colors(task)
+        spots = scatter(layout, len(colors), apart=0.09, low=(-0.17, -0.17, 0.05), high=(0.17, 0.17, 0.25))
+        things = [
+            Thing(f"{c} marker", "marker", c, paint(c, looks), spot, radius=float(looks.uniform(0.02, 0.025)))
+            for c, spot in zip(colors, spots, strict=True)
+        ]
+        instruction = choice(task, PHRASES[self.split]).format(colors[0])
+        return finish(seed, self.split, instruction, things, target=things[0].name)
+
+    def _colors(self, rng: np.random.Generator) -> list[str]:
+        """The target's, then those of up to two distractors."""
+        while True:
+            colors = [str(c) for c in rng.permutation(list(COLORS))[: 1 + rng.integers(3)]]
+            heldout = any({colors[0], other} in HELDOUT_NEIGHBOURS for other in colors[1:])
+            if heldout == (self.split == "heldout"):
+                return colors
+
+    def _distance(self) -> float:
+        return float(np.linalg.norm(self.rig.where(self.rig.setting.target) - self.rig.tip))
+
+    def judge(self) -> dict[str, bool]:
+        return {"near": self._distance() < NEAR, "reached": self._distance() < CLOSE}
+
+    def verdict(self) -> Outcome | None:
+        still = np.linalg.norm(self.rig.tip_velocity) < SLOW
+        return Outcome.SUCCESS if still and self._distance() < CLOSE else None
+
+    def plan(self) -> Intent:
+        marker = self.rig.where(self.rig.setting.target)
+        thought = "hold still" if self._distance() < CLOSE else f"go to the {self.rig.setting.target}"
+        return Intent(marker, 1.0, thought, marker)
