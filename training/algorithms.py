@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from episode import HandeyeError, Trajectory, nearest
+from episode import HandeyeError, Keyed, Scripted, Trajectory, nearest
 from training.advantages import Norm, discounted_returns, gae, group_advantage, whiten
 from training.config import Config
 from training.distributed import gather_objects, rank
@@ -38,6 +38,10 @@ class Algorithm(Protocol):
     def expert(self) -> bool:
         """Whether experts act instead of the policy, which then learns to say what they said."""
 
+    @property
+    def needs(self) -> tuple[type, ...]:
+        """Capabilities of ``episode.py`` that every trained world must have."""
+
     def credit(self, trajectories: Sequence[Trajectory], config: Config) -> None:
         """Fill ``advantages`` (and ``ret``) of every decision of this rank's scored episodes.
 
@@ -56,7 +60,7 @@ def assign(trajectories: Sequence[Trajectory], values: NDArray[np.float64]) -> N
 
 def owners(trajectories: Sequence[Trajectory]) -> NDArray[np.int64]:
     """[M] index of the episode to which each decision belongs."""
-    return np.repeat(np.arange(len(trajectories)), [len(t.decisions) for t in trajectories])
+    return np.repeat(np.arange(len(trajectories)), np.array([len(t.decisions) for t in trajectories], np.int64))
 
 
 def rewards_of(trajectories: Sequence[Trajectory]) -> NDArray[np.float64]:
@@ -87,6 +91,7 @@ class GroupRelative:
     step_norm: Norm = "mean_std"
     critic: bool = False
     expert: bool = False
+    needs: tuple[type, ...] = ()
 
     def credit(self, trajectories: Sequence[Trajectory], config: Config) -> None:
         weights = RewardWeights(**config.reward)
@@ -126,7 +131,7 @@ class GroupRelative:
             episodes,
             norm=self.norm,
             step_returns=step_returns,
-            step_groups=[(t.group, _key(t, i)) for t in trajectories for i in range(len(t.decisions))],
+            step_groups=[(t.group, d.state_key) for t in trajectories for d in t.decisions],
             step_norm=self.step_norm,
             step_weight=self.step_weight,
         )
@@ -139,6 +144,7 @@ class ActorCritic:
     summary: str
     critic: bool = True
     expert: bool = False
+    needs: tuple[type, ...] = ()
 
     def credit(self, trajectories: Sequence[Trajectory], config: Config) -> None:
         decisions = [d for t in trajectories for d in t.decisions]
@@ -162,15 +168,10 @@ class Cloning:
     summary: str
     critic: bool = False
     expert: bool = True
+    needs: tuple[type, ...] = (Scripted,)
 
     def credit(self, trajectories: Sequence[Trajectory], config: Config) -> None:
         assign(trajectories, np.array([t.success for t in trajectories], np.float64)[owners(trajectories)])
-
-
-def _key(trajectory: Trajectory, index: int) -> Hashable:
-    """The step group of a decision within its episode's group; a world without state keys makes each its own."""
-    key = trajectory.decisions[index].state_key
-    return key if key is not None else ("alone", trajectory.episode, index)
 
 
 ALGORITHMS: dict[str, Algorithm] = {
@@ -178,7 +179,9 @@ ALGORITHMS: dict[str, Algorithm] = {
     "dr-grpo": GroupRelative("return against the group's mean (arXiv 2503.20783)", norm="mean"),
     "rloo": GroupRelative("return against the mean of the others (arXiv 2402.14740)", norm="leave_one_out"),
     "reinforce++": GroupRelative("return whitened over the batch (arXiv 2501.03262)", across=True),
-    "gigpo": GroupRelative("GRPO and a step term over equal states (arXiv 2505.10978)", step_weight=1.0),
+    "gigpo": GroupRelative(
+        "GRPO and a step term over equal states (arXiv 2505.10978)", step_weight=1.0, needs=(Keyed,)
+    ),
     "ppo": ActorCritic("value head and generalised advantage estimation over turns (arXiv 1707.06347)"),
     "clone": Cloning("cross-entropy on experts' replies: the control"),
 }

@@ -43,6 +43,10 @@ class Config:
     """A model folder, or ``base``: the shipped one."""
     codec: str = "compact"
     """How replies are written."""
+    frames: int = 1
+    """Frames of each camera that a turn sees, the current one included."""
+    last_actions: int = 0
+    """Actions of the turns before that a turn is told."""
     thought: bool = True
     """Whether experts that are cloned write their thought before the action."""
 

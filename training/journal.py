@@ -1,0 +1,96 @@
+"""What a run writes while it trains: metrics, timings, tracker, bar. One a run, on the first rank."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from episode import HandeyeError
+from training import record
+from training.config import Config
+from training.play import film
+from training.progress import Progress
+from training.track import Tracker, TrackerState
+
+METRICS = "metrics.jsonl"
+TIMINGS = "timings.jsonl"
+
+
+class JournalError(HandeyeError):
+    """A run's files could not be written."""
+
+
+class Journal:
+    """Appends to ``metrics.jsonl`` (comparable bit for bit) and ``timings.jsonl`` (not), and tells tracker and bar."""
+
+    def __init__(self, config: Config, out: Path, step: int, tracker: dict[str, Any] | None) -> None:
+        """``step`` is the last step of the checkpoint that the run goes on from; later lines are cut off."""
+        self.out = out
+        for name in (METRICS, TIMINGS):
+            _cut(out / name, step)
+        self.progress = Progress(config.steps, step)
+        resume = TrackerState(**tracker) if tracker else None
+        self.tracker = Tracker(out, config.to_json(), resume=resume)
+
+    def step(self, metrics: dict[str, Any], timings: dict[str, Any]) -> None:
+        _append(self.out / METRICS, metrics)
+        _append(self.out / TIMINGS, timings)
+        self.tracker.log(metrics, int(metrics["step"]))
+        self.progress.step(metrics)
+
+    def evaluation(self, tasks: dict[str, Any], step: int, when: str) -> None:
+        """A table, and a film of each task's first episode."""
+        self.tracker.evaluation(tasks, step, when)
+        with tempfile.TemporaryDirectory() as folder:
+            films = {}
+            for episode in record.find(self.out / "episodes" / when):
+                if episode.name.endswith("-0"):
+                    path = Path(folder) / f"{episode.name}.html"
+                    films[f"{when}/{episode.name}"] = film(record.load(episode), path)
+            self.tracker.films(films, step)
+
+    def tracker_state(self) -> dict[str, Any]:
+        state = self.tracker.state
+        return {"id": state.id, "step": state.step}
+
+    def note(self, text: str) -> None:
+        self.progress.note(text)
+
+    def say(self, text: str) -> None:
+        """A line for whoever watches, above the bar."""
+        tqdm.write(text)
+
+    def close(self, failed: bool) -> None:
+        self.progress.close()
+        self.tracker.close(failed)
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise JournalError(
+            f"{path} cannot be written: {error}. Free some space, then --resume {path.parent}"
+        ) from error
+
+
+def _cut(path: Path, step: int) -> None:
+    """Drop the lines after ``step``, which a resumed run writes again, and a last line that was cut short."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except ValueError:
+            break
+    aside = path.with_name(f".{path.name}")
+    aside.write_text("".join(kept), "utf-8")
+    os.replace(aside, path)

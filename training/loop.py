@@ -1,0 +1,78 @@
+"""The training loop: collect, score, credit, update, log, save."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from episode import HandeyeError
+from training import checkpoint
+from training.config import Config
+from training.distributed import StopRequest, any_rank, launch
+from training.metrics import whole_groups
+from training.rewards import score
+from training.rollout import collect
+from training.run import Run, begin_folder
+from training.update import samples_of
+
+
+class Interrupted(HandeyeError):
+    """Somebody asked the run to stop; it was saved."""
+
+
+def train(config: Config, out: Path, resume: Path | None = None, *, stop_at: int | None = None) -> dict[str, Any]:
+    """Train by ``config`` into the run folder ``out``; the summary, as in ``summary.json``.
+
+    Args:
+        config: what to do; for a resumed run see :func:`resumed`.
+        out: the run folder; must not hold a run yet, unless it is resumed.
+        resume: a run folder or one of its checkpoints to go on from, bit for bit.
+        stop_at: stop as Ctrl-C does, once this many steps are done.
+
+    Raises:
+        Interrupted: by Ctrl-C; the text says how to go on.
+        HandeyeError: everything else that was foreseen.
+    """
+    if resume is None:
+        begin_folder(config, out)
+    else:
+        checkpoint.find(resume)  # before any rank is started
+    summary: dict[str, Any] = launch(train_rank, (config, out, resume, stop_at), min(config.ranks, config.groups))
+    return summary
+
+
+def resumed(resume: Path) -> tuple[Config, Path]:
+    """The config and the run folder of a run or checkpoint that is to be resumed."""
+    found = checkpoint.find(resume)
+    return Config.from_json(checkpoint.load_state(found)["config"]), found.parent.parent
+
+
+def train_rank(config: Config, out: Path, resume: Path | None, stop_at: int | None) -> dict[str, Any]:
+    """The run as each rank lives it."""
+    with Run(config, out, resume) as run, StopRequest() as stop:
+        learner, algorithm = run.learner, run.algorithm
+        if not run.done.before and run.done.step == 0:
+            run.done.before = run.evaluate("before")
+            run.save()
+        while run.more():
+            if any_rank(stop.requested) or run.done.step == stop_at:
+                run.save()
+                raise Interrupted(f"stopped after step {run.done.step} of {config.steps}; go on with --resume {out}")
+            with run.timed("collect"):
+                played = collect(run.player, run.plan(), batch=config.batch, run_seed=config.seed, pool=run.pool)
+                episodes, broken = whole_groups(played)
+                run.check(episodes)
+            for episode in episodes:
+                score(episode, run.weights, config.gamma, config.reward_scales.get(episode.task.id, 1.0))
+            with run.timed("update"):
+                if algorithm.critic:
+                    learner.values(episodes)
+                algorithm.credit(episodes, config)
+                samples = samples_of(episodes, algorithm.critic)
+                figures = learner.update(samples, run.done.step, surrogate=not algorithm.expert)
+            run.log(episodes, broken, figures)
+            if run.done.step % config.save_every == 0 and run.more():
+                run.save()
+        run.save()
+        run.done.after = run.evaluate("after")
+        return run.summary()

@@ -1,0 +1,93 @@
+"""What a step says about itself: figures by name, the same on every rank, free of wall-clock time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from episode import Outcome, Trajectory
+from training.advantages import EQUAL
+from training.distributed import gather_objects
+from training.rewards import RewardWeights, raw_terms, total
+
+Pairs = dict[str, tuple[float, float]]
+"""Name to (sum, count)."""
+
+
+def whole_groups(trajectories: Sequence[Trajectory]) -> tuple[list[Trajectory], int]:
+    """Episodes of groups in which every world stayed alive, and how many groups were left out for one that did not."""
+    broken = {t.group for t in trajectories if t.outcome is Outcome.INFRA_ERROR}
+    return [t for t in trajectories if t.group not in broken], len(broken)
+
+
+def step_metrics(trajectories: Sequence[Trajectory], broken: int, weights: RewardWeights) -> dict[str, float]:
+    """Figures of one collection over all ranks.
+
+    Means an episode: ``success``, ``return``, ``turns``, ``progress`` and the raw ``reward`` terms, by task and world;
+    means a decision: ``valid``, ``length``; sums: ``groups/broken``, ``tokens``, ``env_steps``, ``episodes``.
+
+    Args:
+        trajectories: this rank's scored episodes, broken groups left out.
+        broken: groups that were left out on this rank.
+        weights: what ``return`` weighs.
+    """
+    pairs: Pairs = {}
+    for trajectory in trajectories:
+        _add_episode(pairs, trajectory, weights)
+    for spread in _spreads(trajectories, weights):
+        _add(pairs, "groups/without_variance", float(spread <= EQUAL))
+    merged: Pairs = {}
+    for part, lost in gather_objects((pairs, broken)):
+        for name, (value, count) in part.items():
+            before = merged.get(name, (0.0, 0.0))
+            merged[name] = before[0] + value, before[1] + count
+        before = merged.get("groups/broken", (0.0, 0.0))
+        merged["groups/broken"] = before[0] + lost, 1.0
+    sums = ("groups/broken", "tokens", "env_steps", "episodes")
+    figures = {name: value if name in sums else value / count for name, (value, count) in sorted(merged.items())}
+    return figures | _families(figures)
+
+
+def _add(pairs: Pairs, name: str, value: float, count: float = 1.0) -> None:
+    before = pairs.get(name, (0.0, 0.0))
+    pairs[name] = before[0] + value, before[1] + count
+
+
+def _add_episode(pairs: Pairs, trajectory: Trajectory, weights: RewardWeights) -> None:
+    task, decisions = trajectory.task.id, trajectory.decisions
+    steps = [step for d in decisions for step in d.steps]
+    for name, value in {
+        "success": float(trajectory.success),
+        "return": total(trajectory, weights),
+        "turns": float(len(decisions)),
+        "progress": steps[-1].progress if steps else 0.0,
+    }.items():
+        _add(pairs, f"{name}/{task}", value)
+    _add(pairs, "return", total(trajectory, weights))
+    for term, value in raw_terms(trajectory).items():
+        _add(pairs, f"reward/{term}/{task}", value)
+    _add(pairs, "valid", sum(d.valid for d in decisions), len(decisions))
+    lengths = [len(g.reply_ids) for d in decisions for g in d.generations]
+    _add(pairs, "length", sum(lengths), len(lengths))
+    _add(pairs, "tokens", sum(lengths))
+    _add(pairs, "env_steps", len(steps))
+    _add(pairs, "episodes", 1)
+
+
+def _spreads(trajectories: Iterable[Trajectory], weights: RewardWeights) -> list[float]:
+    """Largest difference of returns within each group of several episodes."""
+    groups: dict[int, list[float]] = {}
+    for trajectory in trajectories:
+        groups.setdefault(trajectory.group, []).append(total(trajectory, weights))
+    return [max(values) - min(values) for values in groups.values() if len(values) > 1]
+
+
+def _families(figures: dict[str, float]) -> dict[str, float]:
+    """Mean success over the tasks of each world that were played: ``success/gui``, ``success/sims``."""
+    families: dict[str, list[float]] = {}
+    for name, value in figures.items():
+        kind, _, task = name.partition("/")
+        if kind == "success":
+            families.setdefault(task.split("/")[0], []).append(value)
+    return {f"success/{family}": float(np.mean(values)) for family, values in families.items()}

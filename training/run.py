@@ -1,0 +1,324 @@
+"""One training run on one rank: what is made before the loop, and what the loop says, keeps and saves."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from episode import HandeyeError, Trajectory, nearest
+from policy.agent import Agent, ExpertAgent, VLMAgent, dialect_of
+from policy.codecs import CODECS
+from policy.context import ContextBuilder
+from policy.engine import Sampling
+from policy.vlm import VLM
+from training import checkpoint, probe, record
+from training.algorithms import algorithm
+from training.config import Config, ConfigError, dumps
+from training.curriculum import plan, shown_groups
+from training.distributed import all_reduce_sum, barrier, broadcast_module, device, gather_objects, rank
+from training.evaluate import evaluate
+from training.journal import Journal
+from training.metrics import step_metrics
+from training.rewards import RewardWeights
+from training.rollout import EpisodeSpec
+from training.update import Learner
+from training.worlds import WorldPool, import_modules, resolve
+
+BAD_STEPS = 3
+"""Steps in a row with something that is not finite, after which the run stops."""
+FILMED = 2
+"""Episodes a task that are kept of each evaluation."""
+FLAT = 5
+"""Steps in a row without a gradient, after which the run says so."""
+
+
+class Diverged(HandeyeError):
+    """Losses or gradients stopped being finite."""
+
+
+class MissingCapability(HandeyeError):
+    """An algorithm needs something of a world that it does not have."""
+
+
+@dataclass
+class Progressed:
+    """What a run has done so far; all of it goes into checkpoints."""
+
+    step: int = 0
+    """Training steps completed."""
+    env_steps: int = 0
+    tokens: int = 0
+    episodes: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    """Of all ranks together, on training alone."""
+    optimizer_steps: int = 0
+    bad_steps: int = 0
+    flat_steps: int = 0
+    recent: list[float] = field(default_factory=list)
+    """Mean success of the last ``save_every`` steps: decides which checkpoint is the best."""
+    before: dict[str, Any] = field(default_factory=dict)
+    """The evaluation before training."""
+    after: dict[str, Any] = field(default_factory=dict)
+
+
+class Run:
+    """Everything that the loop holds. A context: worlds and tracker are closed at its end."""
+
+    def __init__(self, config: Config, out: Path, resume: Path | None) -> None:
+        self.config, self.out = config, out
+        import_modules(config.imports)
+        self.task_ids = resolve(config.tasks)
+        plan(config, self.task_ids, 0)  # says now what is wrong with the weights
+        self.weights = RewardWeights(**config.reward)
+        self.algorithm = algorithm(config.algorithm)
+        self.pool = WorldPool()
+        self._require_capabilities()
+        source = checkpoint.find(resume) if resume is not None else None
+        self.vlm = self._load(config.policy if source is None else source / checkpoint.MODEL, self.algorithm.critic)
+        broadcast_module(self.vlm)
+        self._make_agents()
+        self.done = Progressed()
+        state: dict[str, Any] = {}
+        if source is not None:
+            state = checkpoint.load_state(source)
+            self.done = Progressed(**state["progress"])
+            self.learner.load_optimizer(checkpoint.load_optimizer(source), self.done.optimizer_steps)
+            self.vlm.weight_version = state["weight_version"]
+        self._started, self._cpu = time.monotonic() - self.done.seconds, time.process_time()
+        self._timed: dict[str, float] = {}
+        self._looked = self.algorithm.expert
+        self.journal = Journal(config, out, self.done.step, state.get("tracker")) if rank() == 0 else None
+
+    def _load(self, folder: str | Path, value_head: bool) -> VLM:
+        vlm = VLM.load(folder, value_head=value_head, device=device())
+        vlm.eval()
+        return vlm
+
+    def _make_agents(self) -> None:
+        config = self.config
+        if config.codec not in CODECS:
+            raise ConfigError(f"no codec {config.codec!r}: {nearest(config.codec, CODECS)}")
+        codec = CODECS[config.codec]
+        reference = None
+        if config.kl:
+            reference = self._load(config.policy, False).requires_grad_(False)
+        self.learner = Learner(self.vlm, config, codec.max_tokens, reference)
+        context = ContextBuilder(dialect_of(self.vlm), codec, config.frames, last_actions=config.last_actions)
+        sampled = Sampling(config.temperature, codec.max_tokens)
+        self.player: Agent = (
+            ExpertAgent(codec, config.thought, context)
+            if self.algorithm.expert
+            else VLMAgent(self.vlm, codec, context, sampled)
+        )
+        greedy = Sampling(config.temperature, codec.max_tokens, greedy=config.eval_greedy)
+        self.judged: Agent = VLMAgent(self.vlm, codec, context, greedy)
+
+    def _require_capabilities(self) -> None:
+        for task_id in self.task_ids:
+            world = self.pool.take(task_id, "train")
+            missing = [need.__name__ for need in self.algorithm.needs if not isinstance(world, need)]
+            self.pool.give(world, task_id, "train")
+            if missing:
+                raise MissingCapability(
+                    f"{self.config.algorithm} needs worlds that are {' and '.join(missing)} (see episode.py); "
+                    f"{task_id} is not: give it that capability, or leave it out with --tasks"
+                )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.pool.close()
+        if self.journal is not None:
+            self.journal.close(failed=kind is not None)
+
+    # --- what the loop asks
+
+    def more(self) -> bool:
+        """Whether another step is due."""
+        budget = self.config.cpu_seconds
+        return self.done.step < self.config.steps and not (budget and self.done.cpu_seconds >= budget)
+
+    def plan(self) -> list[EpisodeSpec]:
+        """This rank's episodes of the next step."""
+        return plan(self.config, self.task_ids, self.done.step)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Count the wall-clock seconds of a part of the step."""
+        start = time.perf_counter()
+        yield
+        self._timed[name] = self._timed.get(name, 0.0) + time.perf_counter() - start
+
+    def check(self, episodes: Sequence[Trajectory]) -> None:
+        """Once a start: the policy must see."""
+        if not self._looked:
+            probe.look(self.vlm, episodes)
+            self._looked = True
+
+    def log(self, episodes: Sequence[Trajectory], broken: int, figures: dict[str, float]) -> None:
+        """Close the step: counters, metrics.jsonl, timings.jsonl, tracker, bar, and episodes to look at."""
+        done, config = self.done, self.config
+        played = step_metrics(episodes, broken, self.weights)
+        if done.step % config.episodes_every == 0:
+            self._keep_episodes(episodes)
+        done.step += 1
+        done.env_steps += int(played.pop("env_steps", 0))
+        done.tokens += int(played.pop("tokens", 0))
+        done.episodes += int(played.pop("episodes", 0))
+        done.optimizer_steps = self.learner.optimizer_steps
+        worlds = [v for k, v in played.items() if k.startswith("success/") and k.count("/") == 1]
+        done.recent = [*done.recent, sum(worlds) / max(1, len(worlds))][-config.save_every :]
+        counters = {"env_steps": done.env_steps, "tokens": done.tokens, "episodes": done.episodes}
+        metrics = {"step": done.step, **played, **figures, **counters}
+        now = time.process_time()
+        done.cpu_seconds += all_reduce_sum([now - self._cpu])[0]
+        self._cpu = now
+        done.seconds = time.monotonic() - self._started
+        if self.journal is not None:
+            timings = {f"{name}_seconds": value for name, value in self._timed.items()}
+            times = {"seconds": done.seconds, "cpu_seconds": done.cpu_seconds}
+            self.journal.step(metrics, {"step": done.step, **times, **timings})
+        self._timed = {}
+        self._watch(episodes, figures)
+
+    def _watch(self, episodes: Sequence[Trajectory], figures: dict[str, float]) -> None:
+        """Say when nothing is learned; keep the batch and stop when numbers stop being numbers."""
+        done = self.done
+        done.flat_steps = 0 if figures["updates"] or figures["dropped"] else done.flat_steps + 1
+        if done.flat_steps == FLAT:
+            self.say(
+                f"not learning: for {FLAT} steps every group's episodes had the same return. Use easier or more varied "
+                "tasks, larger groups or a higher temperature, or begin with a better policy"
+            )
+        if not figures["dropped"]:
+            done.bad_steps = 0
+            return
+        done.bad_steps += 1
+        for index, trajectory in enumerate(episodes):
+            record.save(
+                trajectory, self.out / "nonfinite" / checkpoint.name_of(done.step) / f"rank-{rank()}-{index:04}"
+            )
+        self.say(f"step {done.step}: a gradient was not finite; the step was dropped, its episodes are in nonfinite/")
+        if done.bad_steps >= BAD_STEPS:
+            saved = checkpoint.listed(self.out / "checkpoints")
+            last = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint"
+            raise Diverged(
+                f"{BAD_STEPS} steps in a row had gradients that are not finite; {last}. "
+                "Resume from it with a lower --learning-rate, or study nonfinite/"
+            )
+
+    def say(self, text: str) -> None:
+        if self.journal is not None:
+            self.journal.say(text)
+
+    def _keep_episodes(self, episodes: Sequence[Trajectory]) -> None:
+        shown = shown_groups(self.config, self.task_ids, self.done.step)
+        folder = self.out / "episodes" / checkpoint.name_of(self.done.step + 1)
+        for trajectory in episodes:
+            if trajectory.group in shown and trajectory.episode % self.config.group_size == 0:
+                record.save(trajectory, folder / trajectory.task.id.replace("/", "_"))
+
+    # --- evaluating, saving, ending
+
+    def evaluate(self, when: str) -> dict[str, Any]:
+        """Held-out success by task; ``when`` is ``before`` or ``after``. Keeps the first episodes of each task."""
+        if not self.config.eval_episodes:
+            return {}
+        if self.journal is not None:
+            self.journal.note(f"evaluating {when}")
+
+        def keep(index: int, trajectory: Trajectory) -> None:
+            if index < FILMED:
+                name = f"{trajectory.task.id.replace('/', '_')}-{index}"
+                record.save(trajectory, self.out / "episodes" / when / name)
+
+        tasks: dict[str, Any] = evaluate(
+            self.judged,
+            self.task_ids,
+            "heldout",
+            self.config.eval_episodes,
+            batch=self.config.batch,
+            run_seed=self.config.seed,
+            pool=self.pool,
+            on_episode=keep,
+        )["tasks"]
+        barrier()  # every rank's episodes are on disk
+        self._cpu = time.process_time()
+        if self.journal is not None:
+            self.journal.evaluation(tasks, self.done.step, when)
+            self.journal.note("")
+        return tasks
+
+    def save(self) -> None:
+        """Write a checkpoint, after making sure that all ranks hold the same weights."""
+        digest = blake2b(digest_size=16)
+        for tensor in self.vlm.state_dict().values():
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        if len(set(gather_objects(digest.hexdigest()))) > 1:
+            raise Diverged("the ranks' weights differ: they no longer train one policy; resume the last checkpoint")
+        self.done.seconds = time.monotonic() - self._started
+        if self.journal is not None:
+            state = {
+                "schema": 1,
+                "config": self.config.to_json(),
+                "progress": asdict(self.done),
+                "weight_version": self.vlm.weight_version,
+                "tracker": self.journal.tracker_state(),
+                "score": sum(self.done.recent) / max(1, len(self.done.recent)),
+            }
+            folder = self.out / "checkpoints"
+            checkpoint.save(folder, self.done.step, state, self.vlm.save, self.learner.optimizer_tensors())
+            checkpoint.prune(folder, self.config.keep)
+        barrier()
+
+    def summary(self) -> dict[str, Any]:
+        """``summary.json``, written by the first rank."""
+        scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
+        peak = all_reduce_sum([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**20])[0]
+        picked = ("success", "n", "interval")
+        summary = {
+            "tasks": {
+                task_id: {
+                    when: {key: tasks[task_id][key] for key in picked}
+                    for when, tasks in (("before", self.done.before), ("after", self.done.after))
+                    if task_id in tasks
+                }
+                for task_id in self.task_ids
+            },
+            "seconds": time.monotonic() - self._started,
+            "env_steps": self.done.env_steps,
+            "tokens": self.done.tokens,
+            "peak_memory_mb": peak,
+            "preset": self.config.preset,
+            "seed": self.config.seed,
+        }
+        if self.journal is not None:
+            (self.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+        return summary
+
+
+def begin_folder(config: Config, out: Path) -> None:
+    """Make a new run's folder.
+
+    Raises:
+        ConfigError: there is a run in it already.
+    """
+    if (out / "config.json").exists():
+        raise ConfigError(f"{out} already holds a run: give another --out, or --resume {out}")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.json").write_text(dumps(config), "utf-8")
