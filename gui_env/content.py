@@ -146,3 +146,9 @@ def color(rng: np.random.Generator, split: Split, names: tuple[str, ...] = tuple
 def pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
     """One of several."""
     return options[int(rng.integers(len(options)))]
+
+
+def shades(rng: np.random.Generator, split: Split, count: int) -> list[tuple[str, Color]]:
+    """``count`` colours of different names, with a shade of each."""
+    names = [list(COLORS)[i] for i in rng.permutation(len(COLORS))[:count]]
+    return [color(rng, split, (name,)) for name in names]

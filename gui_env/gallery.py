@@ -78,14 +78,14 @@ class Scatter:
         x, y = int(rng.integers(self.width - width + 1)), int(rng.integers(self.height - height + 1))
         bar = m.row if rng.random() < 0.7 else 0
         font = Font(m.font.size, bold=bool(rng.random() < 0.4))
-        closable = bar > 0 and bool(rng.random() < 0.7)
+        cross = bar if rng.random() < 0.7 else 0
         window = Window(
             "window",
             box(x, y, width, height),
             font,
             self.text() if bar else "",
             bar=bar,
-            closable=closable,
+            cross=cross,
             align=self.desk.theme.align,
         )
         return self.desk.add(window)

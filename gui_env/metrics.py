@@ -30,23 +30,23 @@ class Metrics:
         return max(1, round(units * self.scale))
 
     @property
-    def target(self) -> int:
-        """Least side of what can be clicked: more than a bin of the coarsest codec (1/32 of the screen's side)."""
-        return max(self.px(9), -(-max(self.width, self.height) // 32) + 4)
+    def target(self) -> tuple[int, int]:
+        """Least width and height of what can be clicked: more than a bin of the coarsest codec (1/32 of a side)."""
+        return max(self.px(9), -(-self.width // 32) + 4), max(self.px(9), -(-self.height // 32) + 4)
 
     @property
     def control(self) -> int:
         """Height of a button or a field."""
-        return max(self.font.size + self.px(6), self.target)
+        return max(self.font.size + self.px(6), self.target[1])
 
     @property
     def row(self) -> int:
         """Height of a list's row, and of a title bar."""
-        return max(self.font.size + self.px(3), self.target)
+        return max(self.font.size + self.px(3), self.target[1])
 
     def button(self, text: str, pad: float = 5) -> int:
         """Width of a button with this caption."""
-        return max(self.font.width(text) + 2 * self.px(pad), 2 * self.target)
+        return max(self.font.width(text) + 2 * self.px(pad), self.target[0])
 
     @property
     def pointer(self) -> int:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Window(Widget):
     """A window with a title bar by which it is moved; children stand below the bar.
 
-    ``modal``: while it is open, nothing beneath it answers. ``default`` names the button that Enter presses.
+    ``modal``: while it is open, nothing beneath it answers. ``default`` names the button that Enter presses; ``cross``
+    is the width of the button with a cross in the title bar, 0 for none.
     """
 
     kind = "window"
@@ -34,7 +35,7 @@ class Window(Widget):
         *,
         bar: int,
         modal: bool = False,
-        closable: bool = False,
+        cross: int = 0,
         default: str = "",
         align: str | None = None,
     ) -> None:
@@ -44,10 +45,10 @@ class Window(Widget):
         self.modal = modal
         self.default = default
         self.align = align
-        if closable:
-            # The cross stands in the bar, above the content's origin.
-            side = box(rect.width - 2 - bar, -bar, bar, bar)
-            self.add(Button(f"{name}/close", side, font, "Close", icon="close", bare=True))
+        if cross:
+            # The cross that closes it stands in the bar, above the content's origin.
+            corner = box(rect.width - 2 - cross, -bar, cross, bar)
+            self.add(Button(f"{name}/close", corner, font, "Close", icon="close", bare=True))
 
     def load(self, state: dict[str, Any]) -> None:
         super().load(state)
@@ -232,7 +233,6 @@ class ListBox(ScrollArea):
 
     def select(self, desk: Desktop, index: int) -> None:
         self.selected = index
-        self.show(index * self.row, (index + 1) * self.row)
         desk.emit(self.name, "select", self.rows[index].label)
 
     def key(self, desk: Desktop, key: str) -> bool:
@@ -241,5 +241,7 @@ class ListBox(ScrollArea):
         steps = {"up": -1, "down": 1, "pageup": -page, "pagedown": page, "home": -last - 1, "end": last + 1}
         if key not in steps or not self.rows:
             return False
-        self.select(desk, min(max(self.selected + steps[key], 0), last))
+        self.selected = min(max(self.selected + steps[key], 0), last)
+        self.show(self.selected * self.row, (self.selected + 1) * self.row)
+        desk.emit(self.name, "change", self.rows[self.selected].label)
         return True

@@ -212,6 +212,9 @@ class Field(Widget):
         self.caret = len(self.value)
         self.selected = bool(self.value)
 
+    def clear(self) -> None:
+        self.value, self.caret, self.selected = "", 0, False
+
     def replace(self, value: str, caret: int, desk: Desktop) -> None:
         self.value, self.caret, self.selected = value, caret, False
         desk.emit(self.name, "change", value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from episode import SCREEN_KINDS, SceneObject, WorldError
@@ -87,11 +87,15 @@ class Desktop:
     def placed(self, window: Window) -> list[Placed]:
         return list(window.place(0, 0, self.screen))
 
-    def widget(self, name: str) -> Widget:
+    def all(self) -> Iterator[Widget]:
+        """Every widget of every window, open or not."""
         for window in self.windows.values():
-            for widget in window.walk():
-                if widget.name == name:
-                    return widget
+            yield from window.walk()
+
+    def widget(self, name: str) -> Widget:
+        for widget in self.all():
+            if widget.name == name:
+                return widget
         raise WorldError(f"no widget {name!r} on this desktop")
 
     def find(self, widget: Widget) -> Placed | None:
@@ -253,7 +257,7 @@ class Desktop:
             "pointer": list(self.pointer),
             "clock": self.clock,
             "timers": [list(t) for t in self.timers],
-            "widgets": {w.name: w.save() for window in self.windows.values() for w in window.walk()},
+            "widgets": {w.name: w.save() for w in self.all()},
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -263,13 +267,12 @@ class Desktop:
         self.clock = state["clock"]
         self.timers = [(t[0], t[1], t[2]) for t in state["timers"]]
         self.events = []
-        for window in self.windows.values():
-            for widget in window.walk():
-                widget.load(state["widgets"][widget.name])
+        for widget in self.all():
+            widget.load(state["widgets"][widget.name])
 
     def form_key(self) -> str:
         """The state of the form, whatever the clock and the pointer say."""
-        looks = [(w.name, w.look()) for window in self.windows.values() for w in window.walk()]
+        looks = [(w.name, w.look()) for w in self.all()]
         waiting = [(round(due - self.clock, 6), name, value) for due, name, value in self.timers]
         return json.dumps([self.order, self.focus, waiting, looks])
 
