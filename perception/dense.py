@@ -60,7 +60,7 @@ def character_class(character: str) -> int:
 
 
 def dense_labels(frame: Frame, objects: Sequence[SceneObject], patch: int, classes: Classes) -> DenseLabels:
-    """Labels for one camera's frame from the objects that this camera sees; later objects lie on top of earlier ones."""
+    """Labels for one camera's frame from the objects that it sees; later objects lie on top of earlier ones."""
     height, width = frame.shape[:2]
     rows, columns = height // patch, width // patch
     glyphs = np.zeros((rows, columns * 2), np.int64)

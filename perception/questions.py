@@ -33,7 +33,7 @@ Place = Callable[[Sequence[float]], str]
 def screen_questions(
     objects: Sequence[SceneObject], size: tuple[int, int], point: Point, rng: np.random.Generator, count: int
 ) -> list[Question]:
-    """Up to ``count`` questions about one screen of ``size`` (width, height): mostly where a text stands, and what it says."""
+    """Up to ``count`` questions about a screen of ``size`` (width, height): mostly where a text is and what it says."""
     texts = Counter(o.text.text for o in objects if o.text is not None)
     colors = Counter((o.color, o.kind) for o in objects if o.color)
     readable = [o for o in objects if o.text is not None and o.text.text.strip() and texts[o.text.text] == 1]

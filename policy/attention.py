@@ -91,9 +91,7 @@ def _vision_forward(
             count += 1
         stop = start + length * count
 
-        def split(
-            t: Tensor, start: int = start, stop: int = stop, count: int = count, length: int = length
-        ) -> Tensor:
+        def split(t: Tensor, start: int = start, stop: int = stop, count: int = count, length: int = length) -> Tensor:
             return t[start:stop].view(count, length, self.num_heads, -1).transpose(1, 2)
 
         part = _attend(split(q), split(k), split(v), None, self.scaling)

@@ -32,6 +32,7 @@ class ModelError(HandeyeError):
 
 class Family(Protocol):
     tokenizer: PreTrainedTokenizerBase
+    image_token_id: int
 
     def image_tokens(self, frame: Frame) -> int:
         """How many placeholder tokens a frame of this size takes in the prompt."""
@@ -49,11 +50,10 @@ class GenericFamily:
     """Any image-text-to-text model, through its own processor."""
 
     def __init__(self, folder: Path, model: PreTrainedModel) -> None:
-        self.processor = AutoProcessor.from_pretrained(folder)
+        self.processor: Any = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
         self.tokenizer: PreTrainedTokenizerBase = self.processor.tokenizer
         self.image_token_id = int(model.config.image_token_id)
         self._counts: dict[tuple[int, ...], int] = {}
-        self._images: dict[bytes, Any] = {}
 
     def image_tokens(self, frame: Frame) -> int:
         if frame.shape not in self._counts:
@@ -85,9 +85,9 @@ class Qwen3VLFamily:
 
     def __init__(self, folder: Path, model: Qwen3VLForConditionalGeneration) -> None:
         self.model = model
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
         self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
-        vision = model.config.vision_config
+        vision: Any = model.config.vision_config
         self.patch, self.merge = int(vision.patch_size), int(vision.spatial_merge_size)
         self.temporal = int(vision.temporal_patch_size)
         self.image_token_id = int(model.config.image_token_id)
@@ -131,7 +131,10 @@ class Qwen3VLFamily:
         return torch.cat(parts), torch.tensor(grids)
 
     def encode(self, frames: Sequence[Frame]) -> Any:
-        """The vision tower's output for frames in order, with features split frame by frame."""
+        """The vision tower's output for frames in order, with features split frame by frame.
+
+        ``last_hidden_state`` has the patches, in blocks of ``merge`` by ``merge``; ``pooler_output`` the tokens.
+        """
         device = self.model.device
         pixels, grids = self.pixels(frames)
         return self.model.model.get_image_features(pixels.to(device), grids.to(device), return_dict=True)

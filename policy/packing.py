@@ -1,8 +1,8 @@
 """Many short exchanges under one prefix: a picture is encoded once, its questions are packed behind it.
 
-Row layout: ``prefix | question₁ answer₁ | question₂ answer₂ | ...``. A tree mask lets every token see the prefix and what
-comes before it in its own exchange, never a neighbour; positions restart after the prefix for each exchange. The
-numbers are those of one row an exchange (tests/test_packing.py).
+Row layout: ``prefix | question₁ answer₁ | question₂ answer₂ | ...``. A tree mask lets every token see the prefix and
+what comes before it in its own exchange, never a neighbour; positions restart after the prefix for each exchange. The
+numbers are those of one row an exchange (tests/test_vlm.py).
 """
 
 from __future__ import annotations
@@ -16,10 +16,7 @@ from torch import Tensor
 
 from episode import Frame
 from policy.attention import LOWEST
-from policy.vlm import VLM
-
-BUCKET = 32
-"""Lengths are padded to a multiple of this: on a CPU every new shape costs the kernels a compilation."""
+from policy.vlm import VLM, bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +62,7 @@ def packed_forward(vlm: VLM, rows: Sequence[Packed], image_inputs: dict[str, obj
     predictor[:, :-1] = answer[:, 1:]
     where = predictor.to(vlm.device)
     hidden = output.last_hidden_state[where]
-    logits = vlm.model.get_output_embeddings()(hidden).float()
+    logits = vlm.head(hidden).float()
     return PackedOutput(
         logits=logits.masked_fill(vlm.bans, LOWEST),
         targets=ids[answer].to(vlm.device),
@@ -74,9 +71,9 @@ def packed_forward(vlm: VLM, rows: Sequence[Packed], image_inputs: dict[str, obj
 
 
 def _pack(vlm: VLM, rows: Sequence[Packed]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """ids [B, L], additive mask [B, 1, L, L], positions [3, B, L] or [B, L], answer [B, L] bool."""
+    """Ids [B, L], additive mask [B, 1, L, L], positions [3, B, L] or [B, L], answer [B, L] bool."""
     longest = max(len(r.prefix) + sum(len(e.question) + len(e.answer) for e in r.exchanges) for r in rows)
-    length = -(-longest // BUCKET) * BUCKET
+    length = bucket(longest, 32)
     ids = np.full((len(rows), length), vlm.tokenizer.pad_token_id, np.int64)
     segment = np.full((len(rows), length), -1, np.int64)
     offset = np.zeros((len(rows), length), np.int64)

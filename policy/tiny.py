@@ -1,4 +1,4 @@
-"""A vision-language model small enough for a laptop: a real ``Qwen3VLForConditionalGeneration`` of 1 to 10 M parameters.
+"""A vision-language model for a laptop: a real ``Qwen3VLForConditionalGeneration`` of 1 to 10 M parameters.
 
 The shapes are those that learned to see in our trials (docs/log.md): 8-pixel patches merged two by two, sin-cos
 positions at a visible amplitude, head size 64, a rotary base of 1e6. Departures from Qwen3-VL: one temporal patch, no
@@ -87,7 +87,7 @@ def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     for token in (*SPECIAL, *LOCATION_TOKENS, *BIN_TOKENS, *CHARACTERS, *ROLES, *template_words(texts)):
         vocabulary.setdefault(token, len(vocabulary))
     # Greedy longest match with single characters to fall back on; unknown scripts become padding-free "?".
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="?", continuing_subword_prefix=""))  # noqa: S106
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="?", continuing_subword_prefix=""))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(r'"[^"]*"'), "isolated"),
@@ -97,7 +97,7 @@ def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
         ]
     )
     tokenizer.decoder = decoders.Fuse()
-    fast = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=END,
@@ -111,7 +111,8 @@ def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 def build_model(tokenizer: PreTrainedTokenizerFast, shape: TinyShape, seed: int) -> Qwen3VLForConditionalGeneration:
     """A randomly initialised model, the same for the same seed."""
-    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL}
+    vocabulary = tokenizer.get_vocab()
+    ids = {name: vocabulary[name] for name in SPECIAL}
     config = Qwen3VLConfig(
         vision_config={
             "depth": shape.vision_depth,
@@ -163,7 +164,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, shape: TinyShape, seed: int)
 
 
 def _sin_cos_positions(weight: torch.Tensor, amplitude: float) -> None:
-    """Fill a [side², hidden] table. The stock std of 0.02 is far below the patches' content: positions would be unseen."""
+    """Fill a [side², hidden] table: the stock std of 0.02 is far below the patches' content."""
     count, hidden = weight.shape
     side, quarter = math.isqrt(count), hidden // 4
     exponent = torch.arange(quarter) * (math.log2(side) / (quarter - 1))
@@ -174,7 +175,7 @@ def _sin_cos_positions(weight: torch.Tensor, amplitude: float) -> None:
 
 
 def image_processor(patch: int) -> Qwen2VLImageProcessorPil:
-    """The image processor of the tiny model: frames keep their size (rounded to whole image tokens), pixels in [-1, 1]."""
+    """The image processor of the tiny model: frames keep their size, rounded to whole tokens; pixels in [-1, 1]."""
     return Qwen2VLImageProcessorPil(
         patch_size=patch,
         merge_size=2,

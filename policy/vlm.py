@@ -66,11 +66,17 @@ class Scores:
     """[B] float32, V at the last prompt token; None without a value head."""
 
 
+def bucket(length: int, unit: int) -> int:
+    """``length`` rounded up to whole units: on a CPU every new shape costs the kernels a compilation."""
+    return -(-length // unit) * unit
+
+
 class VLM(nn.Module):
     """A vision-language model with tokenizer, image handling, token bans and an optional value head."""
 
     def __init__(self, model: PreTrainedModel, family: Family, value_head: bool = False) -> None:
         super().__init__()
+        self.bans: Tensor
         self.model = model
         self.family = family
         self.tokenizer: PreTrainedTokenizerBase = family.tokenizer
@@ -84,7 +90,7 @@ class VLM(nn.Module):
         self.end_ids = self._end_ids()
         self._hidden: Tensor | None = None
         # The head's input is the last hidden state of just the positions asked for, whatever the model's family.
-        cast(nn.Module, model.get_output_embeddings()).register_forward_pre_hook(self._keep_hidden)
+        self.head.register_forward_pre_hook(self._keep_hidden)
 
     # --- loading and saving
 
@@ -107,14 +113,12 @@ class VLM(nn.Module):
             )
             family = family_of(path, model)
         except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-            raise ModelError(
-                f"{path} holds no image-text-to-text model that transformers can open: {error}"
-            ) from error
+            raise ModelError(f"{path} holds no image-text-to-text model that transformers can open: {error}") from error
         speed_up(model)
         vlm = cls(model, family, value_head)
         if vlm.value_head is not None and (path / VALUE_FILE).is_file():
             vlm.value_head.load_state_dict(load_file(path / VALUE_FILE))
-        return cast(VLM, vlm.to(device))
+        return vlm.to(device)
 
     def save(self, folder: str | Path) -> None:
         """Write a folder that ``AutoModelForImageTextToText.from_pretrained`` opens, with tokenizer and processor."""
@@ -127,16 +131,20 @@ class VLM(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return cast(torch.device, self.model.device)
+        return self.model.device
+
+    @property
+    def head(self) -> nn.Linear:
+        """The layer from hidden states to logits."""
+        return cast(nn.Linear, self.model.get_output_embeddings())  # type: ignore[no-untyped-call]
 
     def _bans(self) -> Tensor:
         """[V] True for tokens that are never sampled: vision placeholders, padding, turn starts. The end is allowed."""
-        names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-        # Families name these differently and may lack some; what the configuration does not name cannot be banned by it.
-        banned = {self.model.config.to_dict().get(name) for name in names}
-        banned |= {self.tokenizer.pad_token_id, self.tokenizer.get_vocab().get("<|im_start|>")}
+        names = ("<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>")
+        vocabulary = self.tokenizer.get_vocab()
+        banned = {self.family.image_token_id, self.tokenizer.pad_token_id, *(vocabulary.get(name) for name in names)}
         banned.discard(self.tokenizer.eos_token_id)
-        bans = torch.zeros(self.model.get_output_embeddings().weight.shape[0], dtype=torch.bool)
+        bans = torch.zeros(self.head.weight.shape[0], dtype=torch.bool)
         bans[[i for i in banned if i is not None]] = True
         return bans
 
@@ -149,8 +157,8 @@ class VLM(nn.Module):
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Pad rows into one batch."""
-        prompt = max(len(r.prompt_ids) for r in rows)
-        reply = max(len(r.reply_ids) for r in rows)
+        prompt = bucket(max(len(r.prompt_ids) for r in rows), 16)
+        reply = bucket(max(len(r.reply_ids) for r in rows), 4)
         ids = np.full((len(rows), prompt + reply), self.tokenizer.pad_token_id, np.int64)
         mask = np.zeros_like(ids)
         for b, row in enumerate(rows):

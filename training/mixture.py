@@ -19,6 +19,7 @@ from episode import Advice, Body, Frame, Observation, SceneObject, Screen, Split
 from gui_env.gallery import random_screen
 from perception.questions import Question, screen_questions, table_questions
 from policy.codecs.compact import BINS, LOCATIONS, Compact, locate
+from policy.context import turn_text
 from sims.gallery import Gallery
 
 SKILLS = ("point", "read", "color", "locate", "name", "aim", "act")
@@ -96,7 +97,7 @@ class Mixture:
         if isinstance(embodiment, Screen):
             reply = self.codec.format(advice, embodiment, thought=False)
         state = self.codec.observe(observation.get("proprio"), embodiment)
-        act = Question("act", " ".join(filter(None, (observation["instruction"], state))), reply)
+        act = Question("act", turn_text(observation["instruction"], state), reply)
         count = self.recipe.questions - 1
         if isinstance(embodiment, Screen):
             size = (embodiment.width, embodiment.height)
@@ -114,7 +115,7 @@ class Mixture:
         if rng.random() < 0.5:
             hand = np.clip(target + rng.normal(0, 0.05, 3), low, high)
         state = self.codec.observe(np.array([*hand, rng.random(), rng.random() < 0.2], np.float32), body)
-        move = self.codec.format(Advice(tuple(chunk_of(body, target - hand, 1.0))), body, thought=False)
+        move = self.codec.format(Advice(tuple(chunk_of(body, (target - hand).tolist(), 1.0))), body, thought=False)
         # The answer begins where the thought would have ended; the gripper is not part of the sum.
         return Question("aim", f"{state}\0at{locate(target, body)}", move.removesuffix("open"))
 
@@ -122,9 +123,7 @@ class Mixture:
 class DemoStream:
     """Experts at work, one task after another; item ``index`` restarts nothing but is reproducible within a process."""
 
-    def __init__(
-        self, tasks: dict[str, Any], options: dict[str, Any], recipe: Recipe, seed: int, split: Split
-    ) -> None:
+    def __init__(self, tasks: dict[str, Any], options: dict[str, Any], recipe: Recipe, seed: int, split: Split) -> None:
         self._worlds = [task(split=split, **options) for _, task in sorted(tasks.items())]
         self._recipe, self._seed, self._split = recipe, seed, split
         self._running: list[Iterator[tuple[Observation, Any, list[SceneObject], Advice]] | None]
@@ -181,7 +180,8 @@ def corpus(seed: int = 0, resets: int = 150) -> list[str]:
         texts += [q for item in items for asked in item.questions for q in (asked.question, asked.answer)]
     for tasks in (gui_env.TASKS, sims.TASKS):
         for _, task in sorted(tasks.items()):
-            world = task(split="train")
+            make: Any = task
+            world = make(split="train")
             for index in range(resets):
                 _, info = world.reset(seed=index)
                 texts.append(info["task"].instruction)

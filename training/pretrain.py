@@ -15,11 +15,11 @@ import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from episode import SceneObject
@@ -84,12 +84,10 @@ class Pretrainer:
         self.kinds = self._token_kinds()
         self.stage = 0
         self.location_accuracy = 0.1
-        encode = self.vlm.tokenizer
-        start = [encode.convert_tokens_to_ids(t) for t in ("<|im_start|>", "user", "\n")]
-        self._start = tuple(start)
-        self._image = [encode.convert_tokens_to_ids(t) for t in ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")]
-        self._answer = tuple(encode("<|im_end|>\n<|im_start|>assistant\n", add_special_tokens=False)["input_ids"])
-        self._end = (encode.convert_tokens_to_ids("<|im_end|>"),)
+        self._start = self._encode("<|im_start|>user\n")
+        self._image = self._encode("<|vision_start|><|image_pad|><|vision_end|>")
+        self._answer = self._encode("<|im_end|>\n<|im_start|>assistant\n")
+        self._end = self._encode("<|im_end|>")
 
     def _classes(self) -> Classes:
         objects: list[SceneObject] = []
@@ -141,17 +139,16 @@ class Pretrainer:
         for view in item.views:
             begin, pad, end = self._image
             prefix += [begin, *[pad] * self.vlm.family.image_tokens(view.frame), end]
-        texts = []
-        for q in item.questions:
-            question, _, given = q.question.partition("\0")
-            texts += [question, given, q.answer]
-        encoded = self.vlm.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
         exchanges = []
-        for i, q in enumerate(item.questions):
-            question, given, answer = (tuple(ids) for ids in encoded[3 * i : 3 * i + 3])
+        for q in item.questions:
+            asked, _, said = q.question.partition("\0")
+            question, given = self._encode(asked), self._encode(said)
             end = () if q.skill == "aim" else self._end
-            exchanges.append(Exchange(question + self._answer + given, answer + end))
+            exchanges.append(Exchange(question + self._answer + given, self._encode(q.answer) + end))
         return Packed(tuple(prefix), tuple(v.frame for v in item.views), tuple(exchanges))
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        return tuple(cast(list[int], self.vlm.tokenizer.encode(text, add_special_tokens=False)))
 
     # --- one step
 
@@ -167,9 +164,7 @@ class Pretrainer:
 
     def language(self, items: list[Item], vision: Any) -> tuple[Tensor, dict[str, float]]:
         with torch.autocast("cpu", torch.bfloat16):
-            out = packed_forward(
-                self.vlm, [self.pack(i) for i in items], {"mm_encoder_outputs": {"image": vision}}
-            )
+            out = packed_forward(self.vlm, [self.pack(i) for i in items], {"mm_encoder_outputs": {"image": vision}})
         losses = F.cross_entropy(out.logits, out.targets, reduction="none")
         right = (out.logits.argmax(-1) == out.targets).float()
         kinds = self.kinds[out.targets]

@@ -1,0 +1,246 @@
+"""The wrapped model: loading, scoring, generation, and parity of every fast path with transformers' own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoModelForImageTextToText,
+    CLIPImageProcessorPil,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+)
+
+from episode import Frame
+from policy.agent import dialect_of
+from policy.codecs.compact import Compact
+from policy.context import ContextBuilder, Prompt
+from policy.engine import Engine, Sampling
+from policy.families import GenericFamily, ModelError
+from policy.packing import Exchange, Packed, packed_forward
+from policy.tiny import TinyShape, build_tiny, build_tokenizer
+from policy.vlm import VLM, Row
+
+TEXTS = [
+    'Click the "Save" button.',
+    "Put the red cube into the bowl.",
+    "click type scroll at open close hand half shut",
+]
+SMALL = TinyShape(vision_depth=2, vision_hidden=32, vision_heads=2, layers=2, hidden=32, heads=2, feed_forward=64)
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("qwen")
+    build_tiny(folder, TEXTS, shape=SMALL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second family at toy size: another vision tower, no merging, its own processor."""
+    folder = tmp_path_factory.mktemp("llava")
+    tokenizer = build_tokenizer(TEXTS)
+    image = tokenizer.get_vocab()["<|image_pad|>"]
+    config = LlavaConfig(
+        vision_config={
+            "model_type": "clip_vision_model",
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 64,
+            "patch_size": 16,
+            "projection_dim": 32,
+        },
+        text_config={
+            "model_type": "llama",
+            "vocab_size": len(tokenizer),
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "pad_token_id": tokenizer.pad_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "bos_token_id": None,
+        },
+        image_token_index=image,
+        vision_feature_layer=-1,
+        image_seq_length=16,
+    )
+    torch.manual_seed(0)
+    model = LlavaForConditionalGeneration(config)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.save_pretrained(folder)
+    make_processor: Any = LlavaProcessor
+    make_processor(
+        image_processor=CLIPImageProcessorPil(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}),
+        tokenizer=tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        image_token="<|image_pad|>",
+        num_additional_image_tokens=1,
+        chat_template=tokenizer.chat_template,
+    ).save_pretrained(folder)
+    return folder
+
+
+def frame(seed: int, height: int = 64, width: int = 64) -> Frame:
+    return np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
+
+
+def prompts(vlm: VLM, count: int, images: int = 1) -> list[Prompt]:
+    builder = ContextBuilder(dialect_of(vlm), Compact())
+    words = ["Click", "the", "red", '"Save"', "button.", "bowl"]
+    return [
+        builder.compose([frame(10 * i + k) for k in range(images)], " ".join(words[: 1 + i % len(words)]))
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("family", ["qwen", "llava"])
+def test_recomputed_log_probs_match_the_rollouts(family: str, request: pytest.FixtureRequest) -> None:
+    vlm = VLM.load(request.getfixturevalue(family))
+    asked = prompts(vlm, 5, images=2)
+    said = Engine(vlm).generate(asked, Sampling(temperature=0.7, max_tokens=6), list(range(5)))
+    rows = [Row(p.ids, g.reply_ids, p.images, g.temperature) for p, g in zip(asked, said, strict=True)]
+    scores = vlm(vlm.collate(rows))
+    for i, generation in enumerate(said):
+        assert generation.logps is not None
+        n = len(generation.reply_ids)
+        np.testing.assert_allclose(scores.logps[i, :n].detach().numpy(), generation.logps, atol=1e-5)
+        assert not scores.mask[i, n:].any() and not scores.logps[i, n:].any()
+
+
+@pytest.mark.parametrize("family", ["qwen", "llava"])
+def test_a_row_does_not_depend_on_its_batch(family: str, request: pytest.FixtureRequest) -> None:
+    vlm = VLM.load(request.getfixturevalue(family))
+    asked, sampling = prompts(vlm, 4), Sampling(max_tokens=8)
+    together = Engine(vlm).generate(asked, sampling, [3, 1, 4, 1])
+    alone = Engine(vlm).generate(asked[2:3], sampling, [4])
+    np.testing.assert_array_equal(together[2].reply_ids, alone[0].reply_ids)
+
+
+def test_greedy_tokens_are_those_of_transformers_generate(qwen: Path) -> None:
+    vlm = VLM.load(qwen)
+    asked = prompts(vlm, 3)
+    ours = Engine(vlm).generate(asked, Sampling(max_tokens=8, greedy=True), [0, 0, 0])
+    stock: Any = AutoModelForImageTextToText.from_pretrained(qwen, dtype=torch.float32)
+    family: Any = vlm.family
+    for prompt, generation in zip(asked, ours, strict=True):
+        pixels, grid = family.pixels(prompt.images)
+        ids = torch.from_numpy(prompt.ids).long()[None]
+        # The stock model samples whatever it likes; ours never samples vision tokens, padding or a turn's start.
+        banned = [[int(i)] for i in vlm.bans.nonzero()[:, 0]]
+        out = stock.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            pixel_values=pixels,
+            image_grid_thw=grid,
+            mm_token_type_ids=(ids == family.image_token_id).int(),
+            max_new_tokens=8,
+            do_sample=False,
+            bad_words_ids=banned,
+        )
+        assert out[0, ids.shape[1] :].tolist() == generation.reply_ids.tolist()
+
+
+def test_fast_qwen_scores_and_gradients_equal_the_stock_model(qwen: Path) -> None:
+    vlm = VLM.load(qwen)
+    stock: Any = AutoModelForImageTextToText.from_pretrained(qwen, dtype=torch.float32, attn_implementation="eager")
+    prompt = prompts(vlm, 1, images=2)[0]
+    reply = np.array([20, 30, 40], np.int32)
+    ours = vlm(vlm.collate([Row(prompt.ids, reply, prompt.images)])).logps.sum()
+    ours.backward()
+    family: Any = vlm.family
+    pixels, grid = family.pixels(prompt.images)
+    ids = torch.from_numpy(np.concatenate([prompt.ids, reply])).long()[None]
+    logits = stock(
+        input_ids=ids,
+        pixel_values=pixels,
+        image_grid_thw=grid,
+        mm_token_type_ids=(ids == family.image_token_id).int(),
+    ).logits[0, -4:-1]
+    theirs = vlm.distribution(logits, torch.ones(3)).gather(1, torch.from_numpy(reply).long()[:, None]).sum()
+    theirs.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+    stock_gradients = {n: p.grad for n, p in stock.named_parameters()}
+    for name, parameter in vlm.model.named_parameters():
+        torch.testing.assert_close(parameter.grad, stock_gradients[name], atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_equal_frames_are_encoded_once_with_the_same_numbers(qwen: Path) -> None:
+    vlm = VLM.load(qwen)
+    family: Any = vlm.family
+    a, b = frame(1), frame(2, 32, 64)
+    inputs = family.image_inputs([(a, b), (b,), (a,)])["mm_encoder_outputs"]["image"]
+    assert inputs.last_hidden_state.shape[0] == 64 + 32
+    direct = family.encode([a]).pooler_output[0]
+    torch.testing.assert_close(inputs.pooler_output[0], direct, atol=1e-5, rtol=1e-4)
+    assert inputs.pooler_output[0] is inputs.pooler_output[3]
+
+
+def test_packed_exchanges_equal_one_row_an_exchange(qwen: Path) -> None:
+    vlm = VLM.load(qwen)
+    picture = (frame(5),)
+    prefix = tuple(ContextBuilder(dialect_of(vlm), Compact()).compose(picture, "").ids[:-6].tolist())
+    exchanges = (Exchange((9, 10, 11), (20, 21)), Exchange((12,), (22, 23, 24)), Exchange((13, 14), (25,)))
+    together = packed_forward(vlm, [Packed(prefix, picture, exchanges)], vlm._image_inputs([picture]))
+    apart = [
+        packed_forward(vlm, [Packed(prefix, picture, (e,))], vlm._image_inputs([picture])).logits for e in exchanges
+    ]
+    assert together.targets.tolist() == [20, 21, 22, 23, 24, 25]
+    torch.testing.assert_close(together.logits, torch.cat(apart), atol=1e-4, rtol=1e-4)
+
+
+def test_vision_tokens_and_padding_have_no_probability(qwen: Path) -> None:
+    vlm = VLM.load(qwen)
+    logps = vlm.distribution(torch.zeros(1, len(vlm.tokenizer)), torch.ones(1))
+    banned = [vlm.tokenizer.convert_tokens_to_ids(t) for t in ("<|image_pad|>", "<|pad|>", "<|im_start|>")]
+    assert (logps[0, banned].exp() == 0).all()
+    torch.testing.assert_close(logps.exp().sum(), torch.tensor(1.0))
+
+
+def test_saved_folder_opens_with_transformers_and_gives_the_same_value(qwen: Path, tmp_path: Path) -> None:
+    vlm = VLM.load(qwen, value_head=True)
+    assert vlm.value_head is not None
+    torch.nn.init.ones_(vlm.value_head.weight)
+    vlm.save(tmp_path / "saved")
+    AutoModelForImageTextToText.from_pretrained(tmp_path / "saved")
+    again = VLM.load(tmp_path / "saved", value_head=True)
+    prompt = prompts(vlm, 1)[0]
+    row = Row(prompt.ids, np.array([20], np.int32), prompt.images)
+    before, after = vlm(vlm.collate([row])).values, again(again.collate([row])).values
+    torch.testing.assert_close(before, after)
+    assert before.detach().abs().item() > 0
+
+
+def test_the_generic_family_counts_tokens_by_its_own_processor(llava: Path) -> None:
+    vlm = VLM.load(llava)
+    assert isinstance(vlm.family, GenericFamily)
+    assert vlm.family.image_tokens(frame(0)) == 16
+
+
+def test_errors_name_the_mend(qwen: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="holds no model"):
+        VLM.load(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ModelError, match="image-text-to-text"):
+        VLM.load(tmp_path)
+    with pytest.raises(ModelError, match="multiples of 16"):
+        VLM.load(qwen).family.image_tokens(frame(0, 60, 64))
+
+
+def test_quoted_text_is_spelled_and_template_words_are_single_tokens(qwen: Path) -> None:
+    tokenizer = VLM.load(qwen).tokenizer
+    pieces = tokenizer.convert_ids_to_tokens(tokenizer.encode('Click the "button the" button.'))
+    assert pieces == ["Click", "the", '"', *"button the", '"', "button", "."]
+    reply = 'type"a B"<loc_3><a-10>'
+    assert tokenizer.decode(tokenizer.encode(reply)) == reply
