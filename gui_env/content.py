@@ -5,6 +5,7 @@ Half of all labels are invented, so that reading must be learned letter by lette
 
 from __future__ import annotations
 
+import zlib
 from functools import lru_cache
 
 import numpy as np
@@ -87,16 +88,20 @@ _CORES = (*"aeiou", *"aeiou", "ai", "ea", "ee", "oo", "ou")
 _TAILS = ("", "", "", *"nrstlmdkpx", "ng", "sh", "ck")
 
 
-def invented(rng: np.random.Generator, low: int = 3, high: int = 7) -> str:
-    """A pronounceable string of ``low`` to ``high`` lower-case letters that is in neither pool of words."""
+def invented(rng: np.random.Generator, split: Split, low: int = 3, high: int = 7) -> str:
+    """A pronounceable string of ``low`` to ``high`` lower-case letters that is in neither pool of words.
+
+    A string belongs to one split only: a checksum of its letters gives every fifth to the held-out ones.
+    """
     while True:
         size = int(rng.integers(low, high + 1))
         text = ""
         while len(text) < size:
-            picks = rng.integers(0, 1 << 16, 3)
+            picks = rng.integers(0, 1 << 16, 3).tolist()
             text += _HEADS[picks[0] % len(_HEADS)] + _CORES[picks[1] % len(_CORES)] + _TAILS[picks[2] % len(_TAILS)]
         text = text[:size]
-        if text.capitalize() not in known():
+        mine = (zlib.crc32(text.encode()) % 5 == 0) == (split == "heldout")
+        if mine and text.capitalize() not in known():
             return text
 
 
@@ -109,7 +114,7 @@ def known() -> frozenset[str]:
 def label(rng: np.random.Generator, split: Split, high: int = 7) -> str:
     """A capitalised label of 3 to ``high`` letters: a word of the split's pool or, half of the time, invented."""
     if rng.random() < 0.5:
-        return invented(rng, 3, high).capitalize()
+        return invented(rng, split, 3, high).capitalize()
     pool = WORDS[split]
     while True:
         word = pool[int(rng.integers(len(pool)))]

@@ -45,17 +45,21 @@ class Canvas:
         r = rect.clip(self.clip)
         if r.empty:
             return
+        area = self.pixels[r.y0 : r.y1, r.x0 : r.x1]
+        # Channel by channel: numpy is several times slower over an innermost axis of three.
         if bottom is None or bottom == top:
-            self.pixels[r.y0 : r.y1, r.x0 : r.x1] = top
+            area[..., 0], area[..., 1], area[..., 2] = top
         else:
-            self.pixels[r.y0 : r.y1, r.x0 : r.x1] = ramp(top, bottom, rect.height)[r.y0 - rect.y0 : r.y1 - rect.y0]
+            colors = ramp(top, bottom, rect.height)[r.y0 - rect.y0 : r.y1 - rect.y0]
+            for channel in range(3):
+                area[..., channel] = colors[..., channel]
 
-    def shade(self, rect: Rect, color: Color, share: float) -> None:
-        """Everything in ``rect`` moved towards ``color``: dimming, shadows."""
+    def shade(self, rect: Rect, share: float) -> None:
+        """Everything in ``rect`` moved towards black by ``share``: dimming, shadows."""
         r = rect.clip(self.clip)
         if not r.empty:
             area = self.pixels[r.y0 : r.y1, r.x0 : r.x1]
-            area[...] = area * np.float32(1 - share) + (np.array(color, np.float32) * np.float32(share) + 0.5)
+            area[...] = np.multiply(area, round(256 * (1 - share)), dtype=np.uint16) >> 8
 
     def mask(self, mask: Mask, x: int, y: int, color: Color | NDArray[np.uint8]) -> None:
         """``color`` (or a column of colours, [h, 1, 3]) laid through ``mask`` with its top left corner at x, y."""
@@ -68,8 +72,9 @@ class Canvas:
         part = mask[y0 - y : y1 - y, x0 - x : x1 - x]
         if isinstance(color, np.ndarray):
             color = color[y0 - y : y1 - y]
-        soft = area.astype(np.float32)
-        soft += (color - soft) * part
+        soft = np.subtract(color, area, dtype=np.float32)
+        soft *= part
+        soft += area
         soft += 0.5
         area[...] = soft
 
@@ -88,10 +93,11 @@ class Canvas:
         colors = ramp(top, top if bottom is None else bottom, rect.height)
         self.mask(upper, rect.x0, rect.y0, colors[:radius])
         self.mask(lower, rect.x0, rect.y1 - radius, colors[-radius:])
-        middle = rect.inset(0, radius).clip(self.clip)
-        if not middle.empty:
-            rows = colors[middle.y0 - rect.y0 : middle.y1 - rect.y0]
-            self.pixels[middle.y0 : middle.y1, middle.x0 : middle.x1] = rows
+        middle = rect.inset(0, radius)
+        if bottom is None or bottom == top:
+            self.fill(middle, top)
+        elif not middle.empty:
+            self.fill(middle, _color(colors[radius]), _color(colors[-radius - 1]))
 
     def outlined(
         self, rect: Rect, radius: int, border: Color, top: Color, bottom: Color | None = None, line: int = 1
@@ -99,6 +105,11 @@ class Canvas:
         """A rounded box with a border of ``line`` pixels."""
         self.rounded(rect, radius, border)
         self.rounded(rect.inset(line), radius - line, top, bottom)
+
+
+def _color(row: NDArray[np.uint8]) -> Color:
+    red, green, blue = row[0].tolist()
+    return red, green, blue
 
 
 @lru_cache(maxsize=4096)

@@ -15,6 +15,9 @@ from gui_env.toolkit.widget import Widget
 if TYPE_CHECKING:
     from gui_env.toolkit.desktop import Desktop
 
+SHADOW = 2
+"""How far a window's shadow reaches beyond its box, in pixels."""
+
 
 class Window(Widget):
     """A window with a title bar by which it is moved; children stand below the bar.
@@ -78,7 +81,8 @@ class Window(Widget):
 
     def paint(self, canvas: Canvas, theme: Theme, rect: Rect, focused: bool) -> None:
         c = theme.colors
-        canvas.shade(rect.shift(2, 2), (0, 0, 0), 0.3)
+        canvas.shade(Rect(rect.x1, rect.y0 + SHADOW, rect.x1 + SHADOW, rect.y1 + SHADOW), 0.3)
+        canvas.shade(Rect(rect.x0 + SHADOW, rect.y1, rect.x1, rect.y1 + SHADOW), 0.3)
         canvas.fill(rect, c["border"])
         canvas.fill(rect.inset(1), c["window"])
         if self.bar:

@@ -6,14 +6,12 @@ from typing import Any
 
 from episode import Frame
 from gui_env.toolkit.canvas import Canvas
-from gui_env.toolkit.containers import Window
+from gui_env.toolkit.containers import SHADOW, Window
 from gui_env.toolkit.desktop import Desktop
 from gui_env.toolkit.geometry import Rect
 from gui_env.toolkit.icons import pointer_masks
 from gui_env.toolkit.widget import Placed
 
-SHADOW = 2
-"""How far a window's shadow reaches beyond its box, in pixels."""
 DIM = 0.55
 """How much of what lies beneath a modal window goes to black."""
 
@@ -73,12 +71,15 @@ class Painter:
         canvas, desk = self.canvas, self.desk
         colors = desk.theme.colors
         canvas.clip = area
-        canvas.fill(desk.screen, colors["desktop"], colors["desktop_low"])
-        for layer in layers:
+        # What lies beneath a window that hides all of the area need not be drawn.
+        hidden = [i for i, layer in enumerate(layers) if layer[0].rect.covers(area)]
+        if not hidden:
+            canvas.fill(desk.screen, colors["desktop"], colors["desktop_low"])
+        for layer in layers[hidden[-1] if hidden else 0 :]:
             window = layer[0].widget
             if isinstance(window, Window) and window.modal:
                 canvas.clip = area
-                canvas.shade(desk.screen, (0, 0, 0), DIM)
+                canvas.shade(desk.screen, DIM)
             for widget, rect, clip in layer:
                 # A window's shadow lies outside its own box.
                 reach = Rect(rect.x0, rect.y0, rect.x1 + SHADOW, rect.y1 + SHADOW) if widget is window else rect
