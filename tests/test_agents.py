@@ -89,7 +89,9 @@ def decision(*actions: Any) -> Decision:
 def vlm(tmp_path_factory: pytest.TempPathFactory) -> VLM:
     folder = tmp_path_factory.mktemp("tiny")
     shape = TinyShape(vision_depth=1, vision_hidden=32, vision_heads=2, layers=1, hidden=32, heads=2, feed_forward=64)
-    build_tiny(folder, ["click type reach it hand open half shut holding close at"], seed=0, shape=shape)
+    build_tiny(
+        folder, ["click type drag scroll think reach it hand open half shut holding close at"], seed=0, shape=shape
+    )
     return VLM.load(Path(folder))
 
 
@@ -125,6 +127,25 @@ def test_expert_to_learn_from(vlm: VLM) -> None:
     assert tokens == ["type", '"', "a", " ", "b", '"', "<|im_end|>"]
     assert generation.images == (frame_key(asked.observation["frames"]["screen"]),)
     assert np.array_equal(generation.prompt_ids, context.build(asked.observation, (), {}, SCREEN).ids)
+
+
+def test_every_compact_reply_fits(vlm: VLM) -> None:
+    """The longest actions, with a long thought: all within ``max_tokens`` of the tiny tokenizer."""
+    context = ContextBuilder(dialect_of(vlm), COMPACT)
+    thought = "a long story about what is seen and why"
+    longest = [
+        screen_action("click", 1, 2),
+        screen_action("drag", 1, 2, 3, 4),
+        screen_action("scroll", 1, 2, scroll=-10),
+        screen_action("type", text="Q7" * 12),
+        screen_action("type", text='"' * 12),
+    ]
+    for action in longest:
+        reply = COMPACT.format(Advice((action,), thought), SCREEN, True)
+        assert len(context.reply_ids(reply)) <= COMPACT.max_tokens, reply
+        assert ('think"a long story' in reply) == (not action["text"])
+    reply = COMPACT.format(Advice(tuple(chunk_of(BODY, (0.1, 0.1, 0.1), 1.0)), point=(0, 0, 0)), BODY, True)
+    assert len(context.reply_ids(reply)) == 9
 
 
 def test_random_agent_is_a_function_of_the_seed() -> None:

@@ -139,11 +139,11 @@ def check_pixel(position: NDArray[np.int32], screen: Screen) -> tuple[int, int]:
 
 
 def check_text(text: str, limit: int = MAX_TEXT) -> str:
-    """``text`` where a screen can type it: printable characters, line ends and tabs."""
+    """``text`` where it is a member of the screens' action space: printable ASCII, at most ``limit`` characters."""
     if len(text) > limit:
         raise Misread(f"text of {len(text)} characters: at most {limit} can be typed in one action")
-    if bad := next((c for c in text if not c.isprintable() and c not in "\n\t"), None):
-        raise Misread(f"text holds the unprintable character {bad!a}: type letters, digits, signs, line ends or tabs")
+    if bad := next((c for c in text if not " " <= c <= "~"), None):
+        raise Misread(f"the keyboard has no key for {bad!a}: type printable ASCII; line ends and tabs are keys")
     return text
 
 

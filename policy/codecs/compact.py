@@ -7,7 +7,8 @@ axis; a bin means its centre. Bins ``<a-10>`` .. ``<a10>`` are tenths of the fur
     click<loc_3><loc_9>      double..  right..      drag<loc_3><loc_9><loc_20><loc_9>    scroll<loc_3><loc_9><a3>
     type"text"  key"enter"   wait  done  noop       <a2><a-1><a0>open    at<loc_4><loc_5><loc_1><a2><a-1><a0>close
 
-A thought is ``think"..."`` before a screen action, and ``at`` with the place that the decision is about on a body.
+A thought is ``think"..."`` before a screen action, as much as the reply has room for; on a body it is ``at`` with the
+place that the decision is about.
 """
 
 from __future__ import annotations
@@ -40,7 +41,6 @@ BINS = 10
 """Action bins to each side of zero."""
 LONGEST_TEXT = 24
 """Characters that one ``type`` carries: each is a token of its own, and replies are kept short."""
-LONGEST_THOUGHT = 32
 
 _LOC = r"<loc_([0-9]{1,6})>"
 _BIN = r"<a(-?[0-9]{1,6})>"
@@ -89,8 +89,9 @@ class Compact:
     """The ``compact`` codec; see the module's text for its grammar."""
 
     name = "compact"
-    # `type`, two quotes, LONGEST_TEXT characters, `think`, two quotes, LONGEST_THOUGHT characters, the end token.
-    max_tokens = 63
+    # `type`, two quotes, LONGEST_TEXT characters, the end token, and a little room to think. Kept tight: a batch
+    # decodes for as long as its longest reply, and a model that rambles runs to the end.
+    max_tokens = 32
 
     def system(self, embodiment: Embodiment) -> str:
         """Empty: a small model knows its grammar, and every prompt token costs time."""
@@ -100,8 +101,9 @@ class Compact:
         if isinstance(embodiment, Body):
             at = "at" + locate(advice.point, embodiment) if thought and advice.point is not None else ""
             return at + _format_move(advice, embodiment)
-        think = f'think"{_tame(advice.thought)}"' if thought and _tame(advice.thought) else ""
-        return think + _format_screen(advice, embodiment)
+        action = _format_screen(advice, embodiment)
+        said = _tame(advice.thought, self.max_tokens - _tokens(action)) if thought else ""
+        return f'think"{said}"{action}' if said else action
 
     def parse(
         self, text: str, embodiment: Embodiment, *, grip: float = 1.0, cursor: tuple[int, int] | None = None
@@ -138,10 +140,16 @@ def locate(point: tuple[float, ...] | NDArray[np.float64], body: Body) -> str:
     return "".join(f"<loc_{int(b)}>" for b in bins)
 
 
-def _tame(thought: str) -> str:
-    """A thought as one short line without quotes or backslashes, so that it needs no escapes."""
+def _tokens(action: str) -> int:
+    """Tokens of a screen action with the end token: quoted text is spelled out, everything else is whole."""
+    head, *rest = action.split('"', 1)
+    return 2 + head.count("<") + sum(map(len, rest)) + len(rest)
+
+
+def _tame(thought: str, room: int) -> str:
+    """A thought on one line, of as many words as ``think"..."`` holds in ``room`` tokens, with nothing to escape."""
     words = thought.replace('"', "'").replace("\\", "/").split()
-    while len(" ".join(words)) > LONGEST_THOUGHT:
+    while words and len(" ".join(words)) + len(["think", '"', '"']) > room:
         words.pop()
     return " ".join(words)
 
@@ -157,11 +165,11 @@ def _format_screen(advice: Advice, screen: Screen) -> str:
     if form.bins:
         word += f"<a{np.clip(int(action['scroll'][0]), -MAX_NOTCHES, MAX_NOTCHES)}>"
     if form.text:
+        string = action["text"].replace("\\", "\\\\").replace('"', '\\"')
         try:
-            text = check_text(action["text"], LONGEST_TEXT)
+            word += f'"{check_text(string, LONGEST_TEXT)}"'
         except Misread as error:
             raise CodecError(f"compact cannot say {form.kind} {excerpt(action['text'])}: {error}") from None
-        word += '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return word
 
 
