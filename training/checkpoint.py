@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -61,14 +62,8 @@ def save(
         aside.rename(target)
         _sync(folder)
         shutil.rmtree(folder / f".{target.name}.old", ignore_errors=True)
-    except Exception as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
-        if (
-            not isinstance(error, OSError)
-            and "No space left" not in str(error)
-            and "SafetensorError" not in repr(error)
-        ):
-            raise
         raise CheckpointError(_failure(folder, target, error)) from error
     return target
 

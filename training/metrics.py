@@ -50,6 +50,8 @@ def step_metrics(trajectories: Sequence[Trajectory], broken: int, weights: Rewar
 
 
 def _add(pairs: Pairs, name: str, value: float, count: float = 1.0) -> None:
+    if not count:
+        return
     before = pairs.get(name, (0.0, 0.0))
     pairs[name] = before[0] + value, before[1] + count
 

@@ -280,19 +280,19 @@ class Learner:
         figures = {
             "entropy": s.entropy / max(s.tokens, 1.0),
             "kl": s.kl / max(s.tokens, 1.0),
-            "clip_fraction": s.clipped / max(s.tokens, 1.0),
+            "clip": s.clipped / max(s.tokens, 1.0),
             "loss": s.loss / updates,
             "grad_norm": float(np.mean(norms)) if norms else 0.0,
-            "logp_difference_mean": s.difference / max(s.compared, 1.0),
-            "logp_difference_max": max(gather_objects(worst)),
+            "logp_difference/mean": s.difference / max(s.compared, 1.0),
+            "logp_difference/max": max(gather_objects(worst)),
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "updates": float(len(norms)),
             "dropped": float(dropped),
         }
         if self.reference is not None:
-            figures["reference_kl"] = s.reference_kl / max(s.tokens, 1.0)
+            figures["kl/reference"] = s.reference_kl / max(s.tokens, 1.0)
         if self.vlm.value_head is not None:
-            figures["value_loss"] = s.value_loss / updates
+            figures["value/loss"] = s.value_loss / updates
         return figures
 
     # --- what a checkpoint holds of the optimiser
