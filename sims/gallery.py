@@ -32,8 +32,8 @@ class Gallery:
         pose(model, data, setting.start, setting.opening)
         mujoco.mj_kinematics(model, data)
         mujoco.mj_camlight(model, data)
-        frames = {name: self._eye.draw(model, data, name) for name in MOUNTS}
-        scene = describe(model, data, setting, Outlines(model, setting.things), tuple(MOUNTS), self._size, held)
+        frames = {name: self._eye.draw(model, data, name) for name in WORKSPACE.cameras}
+        scene = describe(model, data, setting, Outlines(model, setting.things), WORKSPACE.cameras, self._size, held)
         proprio = np.array([*setting.start, setting.opening, bool(held)], np.float32)
         return frames, scene, proprio, WORKSPACE
 

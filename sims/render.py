@@ -7,6 +7,7 @@ meshes or skins, so one context draws any model; what a world owns is only the l
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from typing import Any
 
@@ -72,12 +73,17 @@ def _free_all() -> None:
     _canvases.by_size.clear()
 
 
+def _here() -> tuple[int, int]:
+    return os.getpid(), threading.get_ident()
+
+
 class Eye:
     """Draws one model's cameras. Opened by the first frame; belongs to the thread that draws it."""
 
     def __init__(self, width: int, height: int) -> None:
         self._size = (width, height)
         self._canvas: _Canvas | None = None
+        self._home = (0, 0)
         self._model: Any = None
         self._scene: Any = None
         self._camera = mujoco.MjvCamera()
@@ -87,7 +93,12 @@ class Eye:
     def draw(self, model: Any, data: Any, camera: str) -> Frame:
         """uint8 [height, width, 3]; ``data`` needs its positions, cameras and lights up to date."""
         if self._canvas is None:
-            self._canvas = self._open()
+            self._canvas, self._home = self._open(), _here()
+        if _here() != self._home:
+            raise RenderError(
+                "this world's frames belong to the process and thread that drew its first one: make the world where "
+                "it is used, and start worker processes by spawn, not fork"
+            )
         if model is not self._model:
             self._model, self._scene = model, self._prepare(model)
         self._camera.fixedcamid = model.camera(camera).id

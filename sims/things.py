@@ -1,10 +1,11 @@
-"""The kinds of things that can stand in a scene: how each is built, and how tall it is.
+"""The kinds of things that can stand in a scene: how each is built.
 
 A new kind is one function and one line in ``KINDS``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -19,16 +20,13 @@ GEOM = mujoco.mjtGeom
 
 
 class Kind(NamedTuple):
-    """``height`` is half the height, as a share of the radius (or metres, if ``fixed``)."""
-
     build: Callable[[Any, Thing], None]
+    """Adds the thing to a spec."""
     fixed: bool
     """Whether it is part of the world, rather than something that can be moved."""
 
 
 def quaternion(yaw: float) -> list[float]:
-    import math
-
     return [math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)]
 
 

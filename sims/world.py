@@ -97,7 +97,7 @@ class ArmWorld(gym.Env[Observation, NDArray[np.float32]]):
                     256, charset=string.ascii_letters + string.digits + string.punctuation + " "
                 ),
                 "proprio": spaces.Box(-2.0, 2.0, (5,), np.float32),
-                "time": spaces.Box(0.0, np.inf, (1,), np.float32),
+                "time": spaces.Box(0.0, 1000.0, (1,), np.float32),
             }
         )
         step = self.embodiment.max_step
@@ -143,8 +143,7 @@ class ArmWorld(gym.Env[Observation, NDArray[np.float32]]):
         self._task = Task(self.task_id, setting.instruction, self.subgoals, drawn, self.split)
         self._rig = Rig(setting)
         self._steps, self._outcome = 0, None
-        self._held = self.judge()
-        self._progress = progress(self.subgoals, self._held)
+        self._assess()
         return self.observe(), {"task": self._task, "subgoals": dict(self._held), "progress": self._progress}
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -162,8 +161,8 @@ class ArmWorld(gym.Env[Observation, NDArray[np.float32]]):
         limit = self.embodiment.max_step
         rig.move(np.clip(values[:3], -limit, limit), float(np.clip(values[3], -1.0, 1.0)))
         self._steps += 1
-        before, self._held = self._progress, self.judge()
-        self._progress = progress(self.subgoals, self._held)
+        before = self._progress
+        self._assess()
         self._outcome = self.verdict()
         terminated = self._outcome is not None
         truncated = not terminated and self._steps >= self.horizon
@@ -179,6 +178,10 @@ class ArmWorld(gym.Env[Observation, NDArray[np.float32]]):
             "success": success,
         }
         return sum(terms.values()), terminated, truncated, info
+
+    def _assess(self) -> None:
+        self._held = {name: bool(held) for name, held in self.judge().items()}
+        self._progress = progress(self.subgoals, self._held)
 
     def observe(self) -> Observation:
         rig = self.rig
@@ -226,8 +229,7 @@ class ArmWorld(gym.Env[Observation, NDArray[np.float32]]):
         self._task = Task(self.task_id, setting.instruction, self.subgoals, int(state["seed"]), self.split)
         self._steps = int(state["steps"])
         self._outcome = None if state["outcome"] is None else Outcome(state["outcome"])
-        self._held = self.judge()
-        self._progress = progress(self.subgoals, self._held)
+        self._assess()
         self.np_random.bit_generator.state = state["generator"]
         return self.observe()
 
@@ -267,7 +269,8 @@ class ArmWorld(gym.Env[Observation, NDArray[np.float32]]):
 
     def expert(self) -> Advice:
         intent = self.plan()
-        x, y, z = (float(v) for v in intent.about)
+        # Where the hand should be, not where the thing lies: motion is then the difference of two places.
+        x, y, z = (float(v) for v in intent.tip)
         actions = chunk_of(self.embodiment, (intent.tip - self.rig.tip).tolist(), intent.grip)
         return Advice(tuple(actions), intent.thought, (x, y, z))
 
