@@ -1,7 +1,9 @@
 """The documents hold what they say: links lead somewhere, the make targets and the version are real."""
 
+import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -35,3 +37,22 @@ def test_help_is_what_make_says_first() -> None:
     said = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=20).stdout
     for target in ("train", "test", "lint", "bench", "effects"):
         assert f"make {target}" in said
+
+
+def test_the_task_in_the_guide_passes_the_conformance_test(tmp_path: Path) -> None:
+    """The example of docs/adding-a-task.md, as a module of a user's own."""
+    page = (ROOT / "docs" / "adding-a-task.md").read_text()
+    program = re.search(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert program is not None
+    (tmp_path / "guide_task.py").write_text(program[1])
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/test_conformance.py", "-k", "tick-box", "-p", "no:cacheprovider"],
+        cwd=ROOT,
+        env={**os.environ, "HANDEYE_IMPORT": "guide_task", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) > 10
