@@ -9,7 +9,6 @@ from __future__ import annotations
 import string
 from abc import abstractmethod
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -35,27 +34,17 @@ from episode import (
     progress,
 )
 from sims.arm import WORKSPACE
+from sims.moves import Intent
 from sims.render import Eye
 from sims.rig import Rig
 from sims.scene import CAMERAS, describe
-from sims.setting import Point, Setting
+from sims.setting import Setting
 
 VERSION = 1
 OTHERS = 3
 """How many things besides target and goal the privileged vector tells of."""
 FLAGS = 8
 """How many sub-goals it tells of."""
-
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """An expert's next decision: where the tip should go, with what gripper (−1 closed, +1 open), and what it says."""
-
-    tip: NDArray[np.float64]
-    grip: float
-    thought: str
-    about: NDArray[np.float64]
-    """Where the thing lies that this decision is about."""
 
 
 class ArmWorld(gym.Env[Observation, NDArray[np.float32]]):
@@ -279,13 +268,3 @@ class ArmWorld(gym.Env[Observation, NDArray[np.float32]]):
         return describe(
             rig.model, rig.data, rig.setting, rig.outlines, self.embodiment.cameras, self.image_size, rig.held
         )
-
-
-def at(point: NDArray[np.float64] | Point, height: float) -> NDArray[np.float64]:
-    """The point at ``height`` above the table, over or under ``point``."""
-    return np.array([point[0], point[1], height])
-
-
-def aside(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Horizontal distance in metres."""
-    return float(np.hypot(a[0] - b[0], a[1] - b[1]))

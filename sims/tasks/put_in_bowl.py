@@ -9,16 +9,14 @@ import numpy as np
 from episode import Outcome, Split, SubGoal, stream
 from sims.draw import TABLE_HIGH, TABLE_LOW, block, block_names, choice, finish, scatter
 from sims.look import draw_bowl
+from sims.moves import ALIGNED, OPEN, Intent, aside, at, carry, pick
 from sims.setting import Setting, Thing
 from sims.things import BOWL_HEIGHT, BOWL_INSIDE
-from sims.world import ArmWorld, Intent, aside, at
+from sims.world import ArmWorld
 
 NEAR = 0.05
 LIFTED = 0.03
 """How far the object has risen from where it stood."""
-TRAVEL = 0.09
-"""Height of the tip at which hand and load pass over everything on the table."""
-ALIGNED = 0.012
 RESTING = 0.02
 """Metres a second, below which the object has settled."""
 
@@ -88,17 +86,7 @@ class PutInBowl(ArmWorld):
         name, goal, tip = self.rig.setting.target, self.rig.setting.goal, self.rig.tip
         thing, bowl = self.rig.where(name), self.rig.where(goal)
         if self._inside():
-            return Intent(at(tip, 0.15), 1.0, f"the {name} is in the bowl, let go", bowl)
-        if self.rig.held == name:
-            if aside(thing, bowl) < ALIGNED * 1.5:
-                return Intent(tip, 1.0, "let go over the bowl", bowl)
-            if tip[2] < TRAVEL - 0.02:
-                return Intent(at(tip, TRAVEL), -1.0, f"lift the {name}", bowl)
-            return Intent(at(tip + bowl - thing, TRAVEL), -1.0, f"carry the {name} over the bowl", bowl)
-        if aside(tip, thing) < ALIGNED and self.rig.opening > 0.6:
-            if tip[2] - thing[2] < ALIGNED:
-                return Intent(tip, -1.0, f"grasp the {name}", thing)
-            return Intent(thing, 1.0, f"lower the gripper around the {name}", thing)
-        if tip[2] < TRAVEL - 0.02:
-            return Intent(at(tip, TRAVEL), 1.0, "rise over the things", thing)
-        return Intent(at(thing, TRAVEL), 1.0, f"go above the {name}", thing)
+            return Intent(at(tip, 0.15), OPEN, f"the {name} is in the bowl, let go", bowl)
+        if self.rig.held == name and aside(thing, bowl) < 1.5 * ALIGNED:
+            return Intent(tip, OPEN, "let go over the bowl", bowl)
+        return pick(self.rig, name) or carry(self.rig, name, goal)

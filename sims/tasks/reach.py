@@ -9,8 +9,9 @@ import numpy as np
 from episode import Outcome, Split, SubGoal, stream
 from sims.draw import choice, finish, scatter
 from sims.look import COLORS, paint
+from sims.moves import OPEN, Intent
 from sims.setting import Setting, Thing
-from sims.world import ArmWorld, Intent
+from sims.world import ArmWorld
 
 NEAR, CLOSE = 0.10, 0.03
 SLOW = 0.08
@@ -73,4 +74,4 @@ class Reach(ArmWorld):
     def plan(self) -> Intent:
         marker = self.rig.where(self.rig.setting.target)
         thought = "hold still" if self._distance() < CLOSE else f"go to the {self.rig.setting.target}"
-        return Intent(marker, 1.0, thought, marker)
+        return Intent(marker, OPEN, thought, marker)

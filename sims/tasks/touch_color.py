@@ -8,15 +8,13 @@ import numpy as np
 
 from episode import Outcome, Split, SubGoal, stream
 from sims.draw import TABLE_HIGH, TABLE_LOW, block, block_names, choice, finish, scatter
+from sims.moves import ALIGNED, CLOSED, Intent, above, aside
 from sims.setting import Setting
-from sims.world import ArmWorld, Intent, aside, at
+from sims.world import ArmWorld
 
 NEAR = 0.08
 TOUCH = 0.01
 """The tip counts as on a thing from this far off its surface (as of a ball around its centre)."""
-TRAVEL = 0.09
-"""Height of the tip at which it passes over everything on the table."""
-ALIGNED = 0.012
 
 PHRASES: dict[Split, tuple[str, ...]] = {
     "train": (
@@ -65,10 +63,8 @@ class TouchColor(ArmWorld):
         return Outcome.SUCCESS if touched else None
 
     def plan(self) -> Intent:
-        name, tip = self.rig.setting.target, self.rig.tip
+        name = self.rig.setting.target
         target = self.rig.where(name)
-        if aside(tip, target) < ALIGNED:
-            return Intent(target, -1.0, f"lower the fingers to the {name}", target)
-        if tip[2] < TRAVEL - 0.02:
-            return Intent(at(tip, TRAVEL), -1.0, "rise over the things", target)
-        return Intent(at(target, TRAVEL), -1.0, f"go above the {name}", target)
+        if aside(self.rig.tip, target) < ALIGNED:
+            return Intent(target, CLOSED, f"lower the fingers to the {name}", target)
+        return above(self.rig, name, CLOSED)
