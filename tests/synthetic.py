@@ -135,7 +135,9 @@ def body_episode(success: bool = True, seed: int = 11) -> Trajectory:
         delta = rng.uniform(-0.12, 0.12, 3)
         after = (0.5 if i >= 2 else 0.0) + (0.5 if success and i == 4 else 0.0)
         actions = chunk_of(BODY, delta.tolist(), 1.0 if i < 3 else -1.0)
-        steps = [ControlStep(a, {"task": 0.0, "subgoal": 0.0}, before, 0.1 * (5 * i + j)) for j, a in enumerate(actions)]
+        steps = [
+            ControlStep(a, {"task": 0.0, "subgoal": 0.0}, before, 0.1 * (5 * i + j)) for j, a in enumerate(actions)
+        ]
         steps[-1] = ControlStep(actions[-1], environment_terms(before, after, success and i == 4), after, 0.5 * i + 0.5)
         before = after
         generation = _generation("at<loc_12><loc_20><loc_3><a-2><a5><a-9>open", tuple(keys.values()), rng)
@@ -143,7 +145,7 @@ def body_episode(success: bool = True, seed: int = 11) -> Trajectory:
             Decision(
                 frames=keys,
                 generations=[generation],
-                action="dx %+.1f dy %+.1f dz %+.1f cm" % tuple(100 * delta),
+                action="dx {:+.1f} dy {:+.1f} dz {:+.1f} cm".format(*100 * delta),
                 thought="",
                 valid=True,
                 error="",
@@ -166,7 +168,14 @@ def write_run(run: Path, steps: int = 60, finished: bool = True) -> Path:
 
     rng = np.random.default_rng(0)
     run.mkdir(parents=True, exist_ok=True)
-    config = {"preset": "default", "algorithm": "grpo", "seed": 3, "steps": steps, "reward": {"task": 1.0}, "tasks": "all"}
+    config = {
+        "preset": "default",
+        "algorithm": "grpo",
+        "seed": 3,
+        "steps": steps,
+        "reward": {"task": 1.0},
+        "tasks": "all",
+    }
     (run / "config.json").write_text(json.dumps(config))
     lines = []
     for step in range(1, steps + 1):
@@ -179,8 +188,8 @@ def write_run(run: Path, steps: int = 60, finished: bool = True) -> Path:
             "success/gui/login-form-v0": 0.35 + 0.4 * share + noise[2],
             "success/sims/reach-v0": 0.25 + 0.6 * share + noise[3],
             "return": 1 + share + noise[4],
-            "terms/task": 0.4 + 0.7 * share + noise[5],
-            "terms/subgoal": 0.3 - 0.1 * share + noise[6],
+            "reward/task/gui/login-form-v0": 0.4 + 0.7 * share + noise[5],
+            "reward/subgoal/gui/login-form-v0": 0.3 - 0.1 * share + noise[6],
             "entropy": 0.9 * float(np.exp(-2 * share)) + 0.05 + 0.1 * abs(noise[7]),
             "kl": 0.01 * share + 0.01 * abs(noise[8]),
             "clip_fraction": 0.05 + abs(noise[9]),
@@ -202,5 +211,7 @@ def write_run(run: Path, steps: int = 60, finished: bool = True) -> Path:
         if moment != "after" or finished:
             for k in range(2):
                 record.save(screen_episode(ok, seed=1_000_000 + k), run / "episodes" / moment / f"gui-login-{k}")
-                record.save(body_episode(ok and k == 0, seed=1_000_000 + k), run / "episodes" / moment / f"sims-reach-{k}")
+                record.save(
+                    body_episode(ok and k == 0, seed=1_000_000 + k), run / "episodes" / moment / f"sims-reach-{k}"
+                )
     return run

@@ -45,6 +45,10 @@ def enlarged(frame: Frame) -> Image.Image:
 def draw_mark(canvas: Image.Image, mark: Mark, scale: float) -> None:
     """Draw one screen action on an enlarged frame; ``scale`` enlarged pixels to a pixel of the frame."""
     draw = ImageDraw.Draw(canvas)
+    if mark.shape == "move":
+        for width, colour in ((6, "#ffffff"), (3, ACTION)):
+            _arrow(draw, mark.x * scale, mark.y * scale, mark.x2 * scale, mark.y2 * scale, colour, width)
+        return
     x, y = (mark.x + 0.5) * scale, (mark.y + 0.5) * scale
     for width, colour in ((7, "#ffffff"), (3, ACTION)):  # a white rim, so that it shows on any theme
         match mark.shape:
@@ -60,7 +64,7 @@ def draw_mark(canvas: Image.Image, mark: Mark, scale: float) -> None:
                 _arrow(draw, x, y, (mark.x2 + 0.5) * scale, (mark.y2 + 0.5) * scale, colour, width)
             case "scroll":
                 _arrow(draw, x, y, x, y + 46 * (mark.y2 - mark.y), colour, width)
-            case "text":
+            case _:
                 pass
     if mark.label:
         _pill(draw, canvas.size, mark.label)
@@ -147,7 +151,8 @@ class Stage:
             if slide and marked:
                 scale = magnification(self._episode.frames[key].shape) if key else 1
                 for mark in slide.marks:
-                    draw_mark(view, mark, scale)
+                    if mark.camera == camera:
+                        draw_mark(view, mark, scale)
             canvas.paste(view, (x, PAD))
             x += view.width + PAD
         if slide and slide.motion:

@@ -53,14 +53,20 @@ def pictures(trajectory: Trajectory) -> Iterator[tuple[Frame, int]]:
 
 
 def _mp4(trajectory: Trajectory, path: Path) -> None:
-    import imageio_ffmpeg
+    import imageio_ffmpeg  # type: ignore[import-untyped]
 
     writer = None
     for picture, tenths in pictures(trajectory):
         if writer is None:
             size = (picture.shape[1], picture.shape[0])
             writer = imageio_ffmpeg.write_frames(
-                str(path), size, fps=FPS, codec="libx264", quality=None, output_params=["-crf", "20"], macro_block_size=2
+                str(path),
+                size,
+                fps=FPS,
+                codec="libx264",
+                quality=None,
+                output_params=["-crf", "20"],
+                macro_block_size=2,
             )
             writer.send(None)
         for _ in range(tenths):

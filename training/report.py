@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from episode import HandeyeError
 from training import record
@@ -32,29 +33,41 @@ class ReportError(HandeyeError):
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One chart: all metrics whose name is one of ``keys`` or begins with one of them and a slash."""
+    """One chart: all metrics whose name matches ``names``."""
 
-    keys: tuple[str, ...]
+    names: str
+    """A regular expression for the whole name."""
     title: str
     help: str = ""
-    percent: bool = False
+    unit: Literal["", "share", "%"] = ""
+    """``share`` is written in per cent; ``%`` too, on an axis from 0 to 100."""
     wide: bool = False
 
 
 PANELS = (
-    Panel(("success",), "Success while training", "share of sampled episodes that end well", percent=True, wide=True),
-    Panel(("return",), "Return", "weighted reward of an episode"),
-    Panel(("terms", "reward"), "Reward terms", "raw, a mean episode"),
-    Panel(("entropy",), "Entropy", "nats a token; a fall to 0 is collapse"),
-    Panel(("kl", "reference_kl"), "KL", "how far an update moves the policy; from the policy at the start"),
-    Panel(("clip_fraction",), "Clipped share", "tokens whose ratio left the trust region", percent=True),
-    Panel(("grad_norm",), "Gradient norm", "before it is scaled down"),
-    Panel(("loss", "value_loss"), "Loss"),
-    Panel(("learning_rate",), "Learning rate"),
-    Panel(("logp_difference_mean", "logp_difference_max"), "Rollout against update", "difference of log-probabilities"),
+    Panel(r"success/[^/]+", "Success while training", "share of sampled episodes that end well", "%", wide=True),
+    Panel(r"success/.+", "Success by task", "share of sampled episodes that end well", "%", wide=True),
+    Panel(r"return", "Return", "weighted reward of an episode"),
+    Panel(r"reward/.+", "Reward terms", "raw, of a mean episode"),
+    Panel(r"progress/.+", "Progress at the end", "share of the sub-goals that hold", "%"),
+    Panel(r"entropy", "Entropy", "nats a token; a fall to 0 is collapse"),
+    Panel(r"kl|reference_kl", "KL", "of an update; of the run so far"),
+    Panel(r"clip_fraction", "Clipped share", "tokens whose ratio left the trust region", "share"),
+    Panel(r"grad_norm", "Gradient norm", "before it is scaled down"),
+    Panel(r"loss|value_loss", "Loss"),
+    Panel(r"return/.+", "Return by task"),
+    Panel(r"turns/.+", "Turns an episode"),
+    Panel(r"valid", "Valid replies", "share of replies that are an action", "share"),
+    Panel(r"length", "Length of replies", "tokens"),
+    Panel(r"groups/.+", "Groups", "share with equal returns, which teach nothing; number left out for a broken world"),
+    Panel(r"learning_rate", "Learning rate"),
+    Panel(
+        r"logp_difference_(mean|max)", "Rollout against update", "difference of log-probabilities; should be rounding"
+    ),
 )
-"""The charts in their order; every other metric gets a chart of its own after them."""
-NOT_DRAWN = ("step", "schema")
+"""The charts in their order; a metric belongs to the first that names it, any other gets a chart of its own."""
+NOT_DRAWN = ("step", "env_steps", "tokens", "episodes", "updates", "dropped")
+"""Counters: they only rise."""
 
 
 def write_report(run: Path) -> Path:
@@ -73,21 +86,29 @@ def write_report(run: Path) -> Path:
 
 
 def render(run: Path) -> str:
-    config, summary = _json(run / "config.json"), _json(run / "summary.json")
-    metrics = read_lines(run / "metrics.jsonl")
+    config, metrics = _json(run / "config.json"), read_lines(run / "metrics.jsonl")
+    summary = _json(run / "summary.json") or _so_far(run)
     rows = [_row(task, moments) for task, moments in sorted(summary.get("tasks", {}).items())]
     gallery, notices = Gallery(), list[str]()
     episodes = _episodes(run, gallery, notices)
     data = {"charts": charts(metrics), "episodes": episodes, "frames": gallery.images}
-    return environment().get_template("report.html").render(
-        title=run.resolve().name,
-        state=_state(config, summary, metrics),
-        facts=_facts(config, summary, metrics),
-        notices=notices,
-        heroes=[_mean(rows, prefix, name) for prefix, name in WORLDS.items() if any(r["name"].startswith(prefix) for r in rows)],
-        rows=rows,
-        config=list(_flat(config)),
-        data=data,
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            title=run.resolve().name,
+            state=_state(config, summary, metrics),
+            facts=_facts(config, summary, metrics),
+            notices=notices,
+            heroes=[
+                _mean(rows, prefix, name)
+                for prefix, name in WORLDS.items()
+                if any(r["name"].startswith(prefix) for r in rows)
+            ],
+            rows=rows,
+            config=list(_flat(config)),
+            data=data,
+        )
     )
 
 
@@ -114,6 +135,15 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, json.JSONDecodeError):
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def _so_far(run: Path) -> dict[str, Any]:
+    """What ``summary.json`` will say, as far as the newest checkpoint knows."""
+    for path in sorted(run.glob("checkpoints/*/state.json"), reverse=True):
+        if done := _json(path).get("progress"):
+            tasks = {task: {"before": figures} for task, figures in (done.get("before") or {}).items()}
+            return {"tasks": tasks} | {key: done[key] for key in ("seconds", "env_steps", "tokens") if key in done}
+    return {}
 
 
 def _state(config: Mapping[str, Any], summary: Mapping[str, Any], metrics: list[dict[str, Any]]) -> str:
@@ -169,9 +199,7 @@ def _mean(rows: list[dict[str, Any]], prefix: str, name: str) -> dict[str, Any]:
             mean = sum(f["success"] for f in figures) / len(figures)
             # Half a Wilson interval instead of 1.96 standard errors: it is not 0 at a rate of 0 or 1.
             half = math.sqrt(sum(((f["high"] - f["low"]) / 2) ** 2 for f in figures)) / len(figures)
-            hero[when] = {
-                "success": mean, "low": max(0.0, mean - half), "high": min(1.0, mean + half), "n": None
-            }
+            hero[when] = {"success": mean, "low": max(0.0, mean - half), "high": min(1.0, mean + half), "n": None}
     return hero
 
 
@@ -180,27 +208,45 @@ def _mean(rows: list[dict[str, Any]], prefix: str, name: str) -> dict[str, Any]:
 
 def charts(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Charts for ``charts.js``, one a panel that has a metric, then one for each metric that no panel names."""
-    names = list(dict.fromkeys(n for row in metrics for n, v in row.items() if _number(v) and n not in NOT_DRAWN))
+    rows = [_folded(row) for row in metrics]
+    names = list(dict.fromkeys(n for row in rows for n in row if n not in NOT_DRAWN))
     drawn: list[dict[str, Any]] = []
-    for panel in PANELS:
-        mine = [n for n in names if n.split("/")[0] in panel.keys]
+    for panel in (*PANELS, *(Panel(re.escape(n), n.replace("_", " ").capitalize()) for n in names)):
+        mine = [n for n in names if re.fullmatch(panel.names, n)]
         names = [n for n in names if n not in mine]
         if mine:
-            drawn.append(_chart(panel, sorted(mine, key=lambda n: (n.count("/"), n)), metrics))
-    groups = dict.fromkeys(n.split("/")[0] for n in names)
-    for group in groups:
-        mine = [n for n in names if n.split("/")[0] == group]
-        drawn.append(_chart(Panel((group,), group.replace("_", " ").capitalize()), mine, metrics))
+            drawn.append(_chart(panel, sorted(mine), rows))
     return drawn
 
 
-def _chart(panel: Panel, names: list[str], metrics: list[dict[str, Any]]) -> dict[str, Any]:
+def _folded(row: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of one line; reward terms as their mean over the tasks, as there are terms times tasks of them."""
+    folded: dict[str, float] = {}
+    terms: dict[str, list[float]] = {}
+    for name, value in row.items():
+        if not _number(value):
+            continue
+        if name.startswith("reward/"):
+            terms.setdefault("/".join(name.split("/")[:2]), []).append(value)
+        else:
+            folded[name] = value
+    return folded | {name: sum(values) / len(values) for name, values in terms.items()}
+
+
+def _chart(panel: Panel, names: list[str], rows: list[dict[str, float]]) -> dict[str, Any]:
     series = []
     for colour, name in enumerate(names):
-        points = [(row.get("step", i), row[name]) for i, row in enumerate(metrics) if _number(row.get(name))]
+        points = [(row.get("step", i), row[name]) for i, row in enumerate(rows) if name in row]
         label = name.split("/", 1)[1] if "/" in name else name.replace("_", " ")
         series.append({"name": label, "colour": colour, **_thinned(points)})
-    return {"title": panel.title, "help": panel.help, "percent": panel.percent, "wide": panel.wide, "series": series}
+    return {
+        "title": panel.title,
+        "help": panel.help,
+        "percent": panel.unit != "",
+        "whole": panel.unit == "%",
+        "wide": panel.wide,
+        "series": series,
+    }
 
 
 def _thinned(points: list[tuple[float, float]]) -> dict[str, list[float]]:

@@ -5,31 +5,34 @@ The page, the video and the GIF all show these slides, so that they cannot tell 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from episode import SCREEN_KINDS, Decision, Generation, Trajectory
 
 Pieces = Callable[[Sequence[int]], list[str]]
 """Token ids to the text of each; a tokenizer that a page can do without."""
 
-Shape = Literal["click", "double", "right", "drag", "scroll", "text"]
+Shape = Literal["click", "double", "right", "drag", "scroll", "text", "move"]
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A screen action as drawn on the frame. Pixels of the frame; ``x2, y2`` end a drag or point a scroll's way."""
+    """An action as drawn on a frame. Pixels of the frame; ``x2, y2`` end a drag or motion, or point a scroll's way."""
 
     shape: Shape
-    x: int = 0
-    y: int = 0
-    x2: int = 0
-    y2: int = 0
+    x: float = 0
+    y: float = 0
+    x2: float = 0
+    y2: float = 0
     label: str = ""
     """What is typed or pressed, or how far is scrolled; stands beside the frame where the action has no place."""
+    camera: str = "screen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +84,19 @@ class Slide:
 
 
 def slides(trajectory: Trajectory, pieces: Pieces | None = None) -> list[Slide]:
-    """Slides of the decisions of ``trajectory``; ``pieces`` spells the single tokens out where a tokenizer is at hand."""
+    """Slides of the decisions of ``trajectory``; ``pieces`` spells single tokens out where a tokenizer is at hand."""
     shown: list[Slide] = []
     progress, time = 0.0, 0.0
     for decision in trajectory.decisions:
         if decision.steps:
             progress, time = decision.steps[-1].progress, decision.steps[-1].time
         bodily = bool(decision.steps) and not isinstance(decision.steps[0].action, dict)
+        motion = _motion(decision) if bodily else None
         shown.append(
             Slide(
                 frames=decision.frames,
-                marks=() if bodily or not decision.valid else tuple(_mark(s.action) for s in decision.steps),
-                motion=_motion(decision) if bodily else None,
+                marks=_marks(trajectory, decision, motion),
+                motion=motion,
                 action=decision.action,
                 thought=decision.thought,
                 valid=decision.valid,
@@ -106,7 +110,7 @@ def slides(trajectory: Trajectory, pieces: Pieces | None = None) -> list[Slide]:
                 ret=decision.ret,
                 progress=progress,
                 time=time,
-                subgoals=dict(decision.subgoals),
+                subgoals={name: bool(held) for name, held in decision.subgoals.items()},
                 reply="\n".join(g.text for g in decision.generations),
                 prompt="\n".join(_prompt(g, pieces) for g in decision.generations) if pieces else "",
                 tokens=_tokens(decision, pieces),
@@ -122,6 +126,38 @@ def world_terms(decision: Decision) -> dict[str, float]:
         for name, amount in step.terms.items():
             total[name] = total.get(name, 0.0) + amount
     return total
+
+
+def _marks(trajectory: Trajectory, decision: Decision, motion: Motion | None) -> tuple[Mark, ...]:
+    if not decision.valid:
+        return ()
+    if motion is None:
+        return tuple(_mark(step.action) for step in decision.steps)
+    if not trajectory.task.id.startswith("sims/") or decision.privileged is None:
+        return ()  # somebody else's body: we know neither its cameras nor where its hand is
+    shapes = {camera: trajectory.frames[key].shape for camera, key in decision.frames.items()}
+    return tuple(arrows(decision.privileged[:3].astype(np.float64), motion, shapes))
+
+
+def arrows(tip: NDArray[np.float64], motion: Motion, shapes: Mapping[str, Sequence[int]]) -> Iterator[Mark]:
+    """A motion of the arm from ``tip`` [3] (metres) as it lies on frames of ``shapes`` [H, W, ...] of fixed cameras.
+
+    Left out: an episode's mounting errors of its cameras (5 mm and a degree, which is about a pixel).
+    """
+    from sims.scene import DISTANCE, HALF_VIEW, MOUNTS  # loads the physics library: only where there is an arm
+
+    ends = np.stack([tip, tip + np.array([motion.x, motion.y, motion.z])])
+    for camera, mount in MOUNTS.items():
+        if camera not in shapes:
+            continue
+        height, width = shapes[camera][:2]
+        sin, cos = math.sin(mount.elevation), math.cos(mount.elevation)
+        axes = np.array([[1.0, 0.0, 0.0], [0.0, sin, cos], [0.0, -cos, sin]])  # right, up and towards the camera
+        right, up, near = ((ends - mount.target) @ axes.T).T
+        scale = height / 2 / HALF_VIEW * DISTANCE / (DISTANCE - near)
+        u, v = width / 2 + scale * right, height / 2 - scale * up
+        x, x2, y, y2 = (round(float(value), 1) for value in (*u, *v))
+        yield Mark("move", x, y, x2, y2, camera=camera)
 
 
 def _mark(action: dict[str, Any]) -> Mark:

@@ -1,7 +1,7 @@
 """What a run tells Weights & Biases: curves, a table of evaluation results, films of episodes.
 
-Offline unless somebody has logged in; then everything lies in ``<run folder>/wandb`` until ``wandb sync``. A resumed run
-goes on under the same id: offline, W&B starts a second folder at step 0, so the step always comes from the caller.
+Offline unless somebody has logged in; then everything lies in ``<run folder>/wandb`` until ``wandb sync``. A resumed
+run goes on under the same id: offline, W&B starts a second folder at step 0, so the step always comes from the caller.
 
 Only what is passed in is sent: no source, no git remote, no command line, no console, no machine facts.
 """

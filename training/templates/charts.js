@@ -1,4 +1,4 @@
-// Line charts, drawn here: `chart({title, help, series: [{name, colour, x, y}], marks, percent, wide})` gives a card.
+// Line charts, drawn here: `chart({title, help, series: [{name, colour, x, y}], marks, percent, whole, wide})` gives a card.
 // y may hold nulls (a gap). marks: [{name, colour, x, y, low, high}] are evaluations with their intervals.
 function ticks(low, high, about) {
   const rough = (high - low) / about, unit = 10 ** Math.floor(Math.log10(rough));
@@ -14,18 +14,20 @@ function shortly(v) {
   return size >= 1e4 ? Math.round(v / 1000) + "k" : String(+v.toPrecision(3));
 }
 
-// An exponential mean; short runs are shown as they are.
+// A mean over neighbours on both sides, so that it neither lags nor shifts; short runs are shown as they are.
 function smoothed(y) {
-  if (y.length < 12) return y;
-  const keep = 1 - 1 / Math.max(3, Math.min(12, y.length / 10));
-  let mean = null;
-  return y.map((v) => (v === null ? null : (mean = mean === null ? v : keep * mean + (1 - keep) * v)));
+  const half = Math.min(8, Math.floor(y.length / 12));
+  if (half < 1) return y;
+  return y.map((v, i) => {
+    const near = y.slice(Math.max(0, i - half), i + half + 1).filter((w) => w !== null);
+    return v === null ? null : near.reduce((a, b) => a + b, 0) / near.length;
+  });
 }
 
 function chart(spec) {
   const hidden = new Set(), box = svg("svg", { role: "img" }), legend = el("div", { class: "legend" });
   const card = el("div", { class: "card chart" + (spec.wide ? " wide" : "") }, el("h3", {}, spec.title), el("p", {}, spec.help || "\u00a0"), box, legend);
-  const show = (v) => (v === null || v === undefined ? "–" : spec.percent ? Math.round(100 * v) + " %" : shortly(v));
+  const show = (v) => (v === null || v === undefined ? "–" : spec.percent ? +(100 * v).toPrecision(v < 0.1 ? 2 : 3) + " %" : shortly(v));
   const colour = (s) => `var(--c${s.colour % 8})`;
   const smooth = new Map(spec.series.map((s) => [s, smoothed(s.y)]));
   const values = [];
@@ -52,10 +54,10 @@ function chart(spec) {
     const xs = [...live.flatMap((s) => [s.x[0], s.x[s.x.length - 1]]), ...marks.map((m) => m.x)];
     const ys = [...live.flatMap((s) => s.y.filter((v) => v !== null)), ...marks.flatMap((m) => [m.low, m.high])];
     if (!ys.length) { box.replaceChildren(); return; }
-    let [x0, x1] = [Math.min(...xs), Math.max(...xs)], [y0, y1] = spec.percent ? [0, 1] : [Math.min(...ys), Math.max(...ys)];
+    let [x0, x1] = [Math.min(...xs), Math.max(...xs)], [y0, y1] = spec.whole ? [0, 1] : [Math.min(...ys), Math.max(...ys)];
     if (x1 === x0) { x0 -= 1; x1 += 1; }
     if (y1 - y0 < 1e-12) { const d = Math.abs(y0) * 0.1 || 1; y0 -= d; y1 += d; }
-    if (!spec.percent) { const d = 0.06 * (y1 - y0); if (y0 >= 0 && y0 < 0.4 * y1) y0 = 0; else y0 -= d; y1 += d; }
+    if (!spec.whole) { const d = 0.06 * (y1 - y0); if (y0 >= 0 && y0 < 0.4 * y1) y0 = 0; else y0 -= d; y1 += d; }
     const px = (x) => left + (width - left - right) * (x - x0) / (x1 - x0), py = (y) => top + (height - top - bottom) * (1 - (y - y0) / (y1 - y0));
     const parts = [];
     for (const v of ticks(y0, y1, 4)) parts.push(svg("path", { d: `M${left} ${py(v)}H${width - right}`, class: "grid" }), svg("text", { x: left - 6, y: py(v) + 4, "text-anchor": "end" }, show(v)));

@@ -72,7 +72,7 @@ function player(episode, frames) {
       v.image.classList.toggle("fine", frame.w > 500);
       v.node.style.setProperty("--most", Math.max(1, Math.floor(420 / Math.max(frame.w, frame.h))) * frame.w + "px");
       v.overlay.setAttribute("viewBox", `0 0 ${frame.w} ${frame.h}`);
-      v.overlay.replaceChildren(...(slide ? slide.marks.flatMap((m) => drawn(m, frame)) : []));
+      v.overlay.replaceChildren(...(slide ? slide.marks.filter((m) => m.camera === v.camera).flatMap((m) => drawn(m, frame)) : []));
     }
     const labels = slide ? slide.marks.map((m) => m.label).filter(Boolean) : [];
     typed.replaceChildren(...labels.map((t) => el("kbd", {}, t)));
@@ -90,16 +90,18 @@ function player(episode, frames) {
 function drawn(mark, frame) {
   const u = Math.max(frame.w, frame.h) / 128, x = mark.x + 0.5, y = mark.y + 0.5, shapes = [];
   const both = (tag, attributes) => shapes.push(
-    svg(tag, { ...attributes, class: "rim", "stroke-width": 2.4 * u }), svg(tag, { ...attributes, class: "line", "stroke-width": 1.1 * u }));
-  const arrow = (x2, y2) => {
-    const length = Math.hypot(x2 - x, y2 - y) || 1, ux = (x2 - x) / length, uy = (y2 - y) / length, h = 4 * u;
-    both("path", { d: `M${x} ${y}L${x2} ${y2}M${x2 - h * (ux - uy / 2)} ${y2 - h * (uy + ux / 2)}L${x2} ${y2}L${x2 - h * (ux + uy / 2)} ${y2 - h * (uy - ux / 2)}` });
+    svg(tag, { ...attributes, class: "rim", "stroke-width": 2 * u }), svg(tag, { ...attributes, class: "line", "stroke-width": u }));
+  const arrow = (x2, y2, x1 = x, y1 = y) => {
+    const length = Math.hypot(x2 - x1, y2 - y1) || 1, ux = (x2 - x1) / length, uy = (y2 - y1) / length, h = 4 * u;
+    both("path", { d: `M${x1} ${y1}L${x2} ${y2}M${x2 - h * (ux - uy / 2)} ${y2 - h * (uy + ux / 2)}L${x2} ${y2}L${x2 - h * (ux + uy / 2)} ${y2 - h * (uy - ux / 2)}` });
   };
   if (["click", "double", "right"].includes(mark.shape)) {
-    both("circle", { cx: x, cy: y, r: 4.5 * u });
-    both("circle", { cx: x, cy: y, r: 0.4 * u });
-    if (mark.shape === "double") both("circle", { cx: x, cy: y, r: 7 * u });
+    both("circle", { cx: x, cy: y, r: 5 * u });
+    both("path", { d: `M${x} ${y}h0` });
+    if (mark.shape === "double") both("circle", { cx: x, cy: y, r: 8 * u });
     if (mark.shape === "right") both("path", { d: `M${x + 3 * u} ${y - 3 * u}l${4 * u} ${-4 * u}` });
+  } else if (mark.shape === "move") {
+    if (Math.hypot(mark.x2 - mark.x, mark.y2 - mark.y) > 1.5 * u) arrow(mark.x2, mark.y2, mark.x, mark.y);
   } else if (mark.shape === "drag") arrow(mark.x2 + 0.5, mark.y2 + 0.5);
   else if (mark.shape === "scroll") arrow(x, y + 16 * u * Math.sign(mark.y2 - mark.y));
   return shapes;

@@ -1,0 +1,1 @@
+"""One file a command of ``handeye``; each has ``run(argv)`` and returns what ``--json`` writes."""

@@ -1,0 +1,69 @@
+"""``handeye eval``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+from episode import Split
+from training.__main__ import UsageError
+from training.commands.options import Common, parse, percent, say, table
+
+FEW = 16
+"""Episodes that are not worth starting more processes for."""
+
+
+@dataclass(frozen=True)
+class EvalArgs(Common):
+    """Options of ``handeye eval``."""
+
+    policy: str = "base"
+    """A run, checkpoint or model folder, or base, expert, random, noop."""
+    tasks: str = "all"
+    """gui, sims, all, or task names with commas."""
+    split: Split = "heldout"
+    """Pools of words, colours, layouts and phrasings."""
+    episodes: int = 100
+    """Episodes a task."""
+    codec: str = ""
+    """How the model writes its replies; a run knows its own, otherwise compact."""
+
+
+def run(argv: list[str]) -> dict[str, Any]:
+    args = parse(EvalArgs, argv, "eval", "Success of a policy, task by task, with 95 % Wilson intervals.")
+    from training.distributed import launch
+    from training.players import check_policy
+    from training.worlds import resolve
+
+    task_ids = resolve(args.tasks)
+    check_policy(args.policy, args.codec)
+    if args.episodes < 1:
+        raise UsageError(f"--episodes {args.episodes}: at least 1")
+    count = len(task_ids) * args.episodes
+    result: dict[str, Any] = launch(evaluate_rank, (args, task_ids), 1 if count <= FEW else 0)
+    rows = [
+        [task, percent(r), str(r["n"]), f"{r['return']:.2f}", f"{r['turns']:.1f}"]
+        for task, r in result["tasks"].items()
+    ]
+    say(table(f"{args.policy}, {args.split}", ["task", "success (95 %)", "n", "return", "turns"], rows))
+    return result
+
+
+def evaluate_rank(args: EvalArgs, task_ids: list[str]) -> dict[str, Any]:
+    """What each rank does."""
+    from training.distributed import rank
+    from training.evaluate import evaluate
+    from training.players import player
+    from training.worlds import import_modules
+
+    import_modules(args.imports)
+    agent, _ = player(args.policy, args.codec)
+    with tqdm(unit="episode", disable=rank() != 0, dynamic_ncols=True) as bar:
+
+        def turned(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return evaluate(agent, task_ids, args.split, args.episodes, on_turn=turned)

@@ -1,0 +1,61 @@
+"""``handeye play ID``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from episode import Split, nearest
+from training.commands.options import Common, parse, say
+
+
+@dataclass(frozen=True)
+class PlayArgs(Common):
+    """Options of ``handeye play``."""
+
+    task: tyro.conf.Positional[str]
+    """The task's name, as in `handeye list`."""
+    policy: str = "expert"
+    """A run, checkpoint or model folder, or base, expert, random, noop."""
+    out: Path = Path("episode.html")
+    """Where to write it; .html plays in any browser, .mp4 and .gif play anywhere."""
+    seed: int = 1_000_000
+    """Which episode; seeds from 1000000 on are never trained on."""
+    split: Split = "heldout"
+    """Pools of words, colours, layouts and phrasings."""
+    codec: str = ""
+    """How the model writes its replies; a run knows its own, otherwise compact."""
+
+
+def run(argv: list[str]) -> dict[str, Any]:
+    args = parse(PlayArgs, argv, "play", "Play one episode and write it as something to look at.")
+    from training.evaluate import RETURN
+    from training.play import check_suffix, film
+    from training.players import check_policy, player
+    from training.rewards import total
+    from training.rollout import EpisodeSpec, run_episodes
+    from training.worlds import UnknownTask, all_tasks
+
+    check_suffix(args.out)
+    check_policy(args.policy, args.codec)
+    if args.task not in all_tasks():
+        raise UnknownTask(f"no task {args.task!r}: {nearest(args.task, all_tasks())}")
+    agent, pieces = player(args.policy, args.codec)
+    [trajectory] = run_episodes(agent, [EpisodeSpec(args.task, args.seed, args.split)], RETURN)
+    film(trajectory, args.out, pieces)
+    say(f"{args.task}: {trajectory.task.instruction}")
+    say(f"{trajectory.outcome.value} after {len(trajectory.decisions)} turns: {args.out} {trajectory.error}".rstrip())
+    return {
+        "task": args.task,
+        "instruction": trajectory.task.instruction,
+        "seed": args.seed,
+        "split": args.split,
+        "outcome": trajectory.outcome.value,
+        "success": trajectory.success,
+        "return": total(trajectory, RETURN),
+        "turns": len(trajectory.decisions),
+        "out": str(args.out),
+    }

@@ -1,0 +1,33 @@
+"""``handeye pretrain``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from training.commands.options import Common, parse, say
+from training.pretrain import PretrainConfig, pretrain
+
+
+@dataclass(frozen=True)
+class PretrainArgs(Common):
+    """Options of ``handeye pretrain``; every field of its config is one too."""
+
+    config: Annotated[PretrainConfig, tyro.conf.arg(name="")] = field(default_factory=PretrainConfig)
+    """The run."""
+    out: Path = Path("runs/pretrain")
+    """Where the model (OUT/model) and its curves go."""
+
+
+def run(argv: list[str]) -> dict[str, str]:
+    args = parse(
+        PretrainArgs, argv, "pretrain", "Make the tiny base model from nothing: teach it to see our worlds (hours)."
+    )
+    from training.distributed import launch
+
+    launch(pretrain, (args.config, args.out))
+    say(f"model: {args.out / 'model'}")
+    return {"model": str(args.out / "model")}

@@ -1,0 +1,101 @@
+"""Whoever a command is told to let play: a model from a folder, or one of the scripted agents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from episode import HandeyeError, nearest
+from policy.codecs import codec_named
+from training.slides import Pieces
+
+if TYPE_CHECKING:
+    from policy.agent import Agent
+
+POLICIES = {
+    "base": "the model that comes with handeye",
+    "expert": "each world's scripted expert, through a codec",
+    "random": "uniform native actions",
+    "noop": "does nothing",
+}
+"""Names that stand for a policy; anything else is a folder."""
+
+
+class UnknownPolicy(HandeyeError):
+    """A policy was named that is neither a folder nor one of :data:`POLICIES`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a model plays: what a run's own config says, or the default of a bare model folder."""
+
+    codec: str = "compact"
+    frames: int = 1
+    last_actions: int = 0
+    temperature: float = 1.0
+    greedy: bool = True
+
+
+def check_policy(policy: str, codec: str = "") -> None:
+    """Say what is wrong with a choice before anything heavy is loaded.
+
+    Raises:
+        UnknownPolicy: no such folder.
+        CodecError: no such codec.
+    """
+    if codec:
+        codec_named(codec)
+    if policy not in POLICIES and not Path(policy).is_dir():
+        raise UnknownPolicy(
+            f"--policy {policy!r} is no folder and no name: {nearest(policy, POLICIES)}; "
+            "or give a run folder, a checkpoint, or a model folder"
+        )
+
+
+def player(policy: str, codec: str = "") -> tuple[Agent, Pieces | None]:
+    """The agent, and for a model the spelling of its tokens. ``codec`` overrides what a run knows of itself."""
+    from policy import agent
+
+    if policy == "random":
+        return agent.RandomAgent(), None
+    if policy == "noop":
+        return agent.NoopAgent(), None
+    if policy == "expert":
+        return agent.ExpertAgent(codec_named(codec or "compact"), thought=True), None
+    return _model(policy, codec)
+
+
+def _model(policy: str, codec: str) -> tuple[Agent, Pieces | None]:
+    from policy.agent import VLMAgent, dialect_of
+    from policy.context import ContextBuilder
+    from policy.engine import Sampling
+    from policy.vlm import VLM
+    from training.distributed import device
+
+    folder, manner = found(policy)
+    chosen = codec_named(codec or manner.codec)
+    vlm = VLM.load(folder, device=device())
+    vlm.eval()
+    context = ContextBuilder(dialect_of(vlm), chosen, manner.frames, last_actions=manner.last_actions)
+    sampling = Sampling(manner.temperature, chosen.max_tokens, greedy=manner.greedy)
+    tokenizer = vlm.tokenizer
+
+    def pieces(ids: Any) -> list[str]:
+        return [str(tokenizer.decode([int(i)], skip_special_tokens=False)) for i in ids]
+
+    return VLMAgent(vlm, chosen, context, sampling), pieces
+
+
+def found(policy: str) -> tuple[str, Manner]:
+    """The model's folder and its manner, for ``base``, a run, a checkpoint or a bare model folder."""
+    from training import checkpoint
+    from training.config import Config
+
+    if policy == "base":
+        return policy, Manner()
+    folder = checkpoint.model_folder(Path(policy))
+    if not (folder.parent / checkpoint.STATE).is_file():
+        return str(folder), Manner()
+    config = Config.from_json(checkpoint.load_state(folder.parent)["config"])
+    return str(folder), Manner(config.codec, config.frames, config.last_actions, config.temperature, config.eval_greedy)
