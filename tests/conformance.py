@@ -131,14 +131,14 @@ def mixed_actions(world: World, seed: int, decisions: int) -> Iterator[Action]:
             yield world.action_space.sample()
 
 
-def trace(world: World, seed: int, decisions: int, look: bool = True) -> list[str]:
+def trace(world: World, seed: int, decisions: int) -> list[str]:
     """A digest of everything that can be seen or asked after each step, until the episode ends."""
     seen = []
     for action in mixed_actions(world, seed, decisions):
         observation, reward, terminated, truncated, info = world.step(action)
-        seen.append(digest([observation, float(reward), terminated, truncated, info]))
-        if look:
-            seen[-1] += digest([repr(world.state_key()), world.privileged(), world.scene()])
+        shown = [observation, float(reward), terminated, truncated, info]
+        asked = [repr(world.state_key()), world.privileged(), world.scene()]
+        seen.append(f"{digest(shown)} {digest(asked)}")
         if terminated or truncated:
             break
     return seen
