@@ -59,6 +59,8 @@ from gui_env.toolkit.widget import Widget
 
 VERSION = 1
 PRINTABLE = "".join(map(chr, range(32, 127)))
+LONGEST = 1e4
+"""Seconds that no episode reaches."""
 NOTCHES = 10
 """Most notches of one scroll."""
 PAGE = 3
@@ -403,14 +405,12 @@ def say(action: Action, thought: str) -> Advice:
 
 
 def _action_space(width: int, height: int) -> spaces.Dict:
-    corner = np.array([width - 1, height - 1], np.int32)
-    zero = np.zeros(2, np.int32)
     return spaces.Dict(
         {
             "kind": spaces.Discrete(len(SCREEN_KINDS)),
-            "position": spaces.Box(zero, corner, dtype=np.int32),
-            "end": spaces.Box(zero, corner, dtype=np.int32),
-            "scroll": spaces.Box(-NOTCHES, NOTCHES, (1,), np.int32),
+            "position": spaces.MultiDiscrete([width, height], np.int32),
+            "end": spaces.MultiDiscrete([width, height], np.int32),
+            "scroll": spaces.MultiDiscrete([2 * NOTCHES + 1], np.int32, start=[-NOTCHES]),
             "text": spaces.Text(MAX_TEXT, min_length=0, charset=PRINTABLE),
         }
     )
@@ -421,6 +421,6 @@ def _observation_space(width: int, height: int) -> spaces.Dict:
         {
             "frames": spaces.Dict({"screen": spaces.Box(0, 255, (height, width, 3), np.uint8)}),
             "instruction": spaces.Text(MAX_TEXT, min_length=0, charset=PRINTABLE),
-            "time": spaces.Box(0, np.inf, (1,), np.float32),
+            "time": spaces.Box(0, LONGEST, (1,), np.float32),
         }
     )

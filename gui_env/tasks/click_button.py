@@ -30,7 +30,7 @@ class ClickButton(GuiWorld):
     task_id = "gui/click-button-v0"
     summary = "Click the named button among three to five."
     horizon = 5
-    floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.1)}
+    floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.15)}
     goal_names = ("pressed",)
 
     def build(self, draw: Draw) -> Brief:

@@ -60,7 +60,7 @@ class DismissPopup(GuiWorld):
     task_id = "gui/dismiss-popup-v0"
     summary = "Dismiss an unexpected popup and click the named button beneath it."
     horizon = 8
-    floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.03)}
+    floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.05)}
     goal_names = ("dismissed", "pressed")
 
     def build(self, draw: Draw) -> Brief:

@@ -35,7 +35,7 @@ class LoginForm(GuiWorld):
     task_id = "gui/login-form-v0"
     summary = "Type a user name and a password and submit the form."
     horizon = 12
-    floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.01)}
+    floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.03)}
     goal_names = ("user", "password", "submitted")
 
     def build(self, draw: Draw) -> Brief:
@@ -49,6 +49,7 @@ class LoginForm(GuiWorld):
         step = m.control + gap if beside else line + m.control + gap
         high = 2 * step + m.control + gap + 2 * m.px(4) + line
         window = self.window(draw, title, m.px(124), high, default="login")
+        self.form = window
         room = Rect(0, 0, *window.room).inset(m.px(4))
         names = (content.pick(draw.content, USER[split]), "Password")
         left = max(m.font.width(name) for name in names) + m.px(3) if beside else 0
@@ -92,8 +93,8 @@ class LoginForm(GuiWorld):
             for field in self.fields:
                 field.clear()
         elif event.source == "login" and event.kind == "click":
-            for name in ("user", "password", "login"):
-                self.desk.widget(name).enabled = False
+            for widget in self.form.children:
+                widget.enabled = widget is self.status
             self.status.text = "Please wait"
             self.desk.later(self.latency, "server")
         elif event.kind == "timer":

@@ -36,7 +36,7 @@ class ScrollSelect(GuiWorld):
     task_id = "gui/scroll-select-v0"
     summary = "Scroll a list to the named item and click it."
     horizon = 10
-    floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.08)}
+    floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.05)}
     goal_names = ("visible", "selected")
 
     def build(self, draw: Draw) -> Brief:

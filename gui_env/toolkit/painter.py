@@ -83,8 +83,8 @@ class Painter:
             for widget, rect, clip in layer:
                 # A window's shadow lies outside its own box.
                 reach = Rect(rect.x0, rect.y0, rect.x1 + SHADOW, rect.y1 + SHADOW) if widget is window else rect
-                canvas.clip = area.clip(clip)
-                if reach.meets(canvas.clip):
+                canvas.clip = area.clip(clip).clip(reach)
+                if not canvas.clip.empty:
                     widget.paint(canvas, desk.theme, rect, widget.name == desk.focus)
         canvas.clip = desk.screen
 
