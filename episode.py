@@ -205,7 +205,7 @@ class Advice:
     actions: tuple[Action, ...]
     thought: str = ""
     point: tuple[float, float, float] | None = None
-    """Where the thing that this decision is about lies (world frame, metres); a codec may write it as the thought."""
+    """Where this decision wants the end effector to be (world frame, metres); a codec may write it as the thought."""
 
 
 @runtime_checkable

@@ -44,7 +44,7 @@ def screen_questions(
         u, v = 0.5 + jitter * (rng.random(2) - 0.5)
         return point((x0 + u * (x1 - x0)) / size[0], (y0 + v * (y1 - y0)) / size[1])
 
-    questions = []
+    questions: list[Question] = []
     for _ in range(count):
         draw = rng.random()
         if readable and (draw < 0.8 or not colored):
@@ -60,7 +60,7 @@ def screen_questions(
                 questions.append(Question("point", f"Where is the {o.color} {o.kind}?", centre(o)))
             else:
                 questions.append(Question("color", f"What color is {centre(o, 0.5)}", o.color))
-    return questions
+    return list(dict.fromkeys(questions))
 
 
 def table_questions(
@@ -78,4 +78,4 @@ def table_questions(
             questions.append(Question("locate", f"Where is the {o.label}?", place(o.position)))
         else:
             questions.append(Question("name", f"What is at {place(o.position)}", o.label))
-    return questions
+    return list(dict.fromkeys(questions))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import gui_env
 import sims
-from episode import Advice, Body, Frame, Observation, SceneObject, Screen, Split, chunk_of, stream
+from episode import Advice, Body, Frame, Observation, SceneObject, Screen, Split, chunk_of, screen_action, stream
 from gui_env.gallery import random_screen
 from perception.questions import Question, screen_questions, table_questions
 from policy.codecs.compact import BINS, LOCATIONS, Compact, locate
@@ -148,7 +148,7 @@ class DemoStream:
             yield observation, world.embodiment, world.scene(), advice
             actions: Sequence[Any] = advice.actions
             if rng.random() < self._recipe.mistakes:
-                actions = _mistake(advice, world.embodiment, rng)
+                actions = _mistake(advice, world, rng)
             for action in actions:
                 _, terminated, truncated, _ = world.advance(action)
                 over = terminated or truncated
@@ -157,10 +157,12 @@ class DemoStream:
             observation = world.observe()
 
 
-def _mistake(advice: Advice, embodiment: Any, rng: np.random.Generator) -> Sequence[Any]:
-    """The expert's decision gone a little wrong: a slipped motion; on a screen, nothing done at all."""
+def _mistake(advice: Advice, world: Any, rng: np.random.Generator) -> Sequence[Any]:
+    """The expert's decision gone a little wrong: a slipped motion; on a screen, an idle turn or a click anywhere."""
+    embodiment = world.embodiment
     if isinstance(embodiment, Screen):
-        return ()
+        x, y = (int(v) for v in rng.integers(0, (embodiment.width, embodiment.height)))
+        return (screen_action("click", x, y) if rng.random() < 0.5 else screen_action("noop"),)
     slip = rng.normal(0, 0.03, 3) / embodiment.chunk
     limit = embodiment.max_step
     return [np.array([*np.clip(a[:3] + slip, -limit, limit), a[3]], np.float32) for a in advice.actions]

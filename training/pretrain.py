@@ -215,7 +215,7 @@ class Pretrainer:
     # --- looking
 
     @torch.no_grad()
-    def probe(self, items: int = 24) -> dict[str, float]:
+    def probe(self, items: int = 16) -> dict[str, float]:
         """Held-out scores by skill, answers forced: whole answers exact, and locations and bins within one."""
         scores: dict[str, list[float]] = defaultdict(list)
         self.vlm.eval()
