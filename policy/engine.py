@@ -67,7 +67,7 @@ class Engine:
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
-            **vlm._image_inputs(batch.images),
+            images=batch.images,
         )[:, -1]
         mask, position = batch.mask, batch.positions[..., -1:]
         ends = torch.tensor(vlm.end_ids, device=vlm.device)

@@ -66,6 +66,13 @@ class Scores:
     """[B] float32, V at the last prompt token; None without a value head."""
 
 
+def quick_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 here: on GPUs that have it, and on CPUs with instructions for it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
 def bucket(length: int, unit: int) -> int:
     """``length`` rounded up to whole units: on a CPU every new shape costs the kernels a compilation."""
     return -(-length // unit) * unit
@@ -74,8 +81,9 @@ def bucket(length: int, unit: int) -> int:
 class VLM(nn.Module):
     """A vision-language model with tokenizer, image handling, token bans and an optional value head."""
 
-    def __init__(self, model: PreTrainedModel, family: Family, value_head: bool = False) -> None:
+    def __init__(self, model: PreTrainedModel, family: Family, value_head: bool = False, bf16: bool = False) -> None:
         super().__init__()
+        self.bf16 = bf16
         self.bans: Tensor
         self.model = model
         self.family = family
@@ -95,8 +103,17 @@ class VLM(nn.Module):
     # --- loading and saving
 
     @classmethod
-    def load(cls, folder: str | Path, value_head: bool = False, device: str | torch.device = "cpu") -> VLM:
-        """Open a model folder (or ``base``, the shipped one); weights in float32 on a CPU.
+    def load(
+        cls,
+        folder: str | Path,
+        value_head: bool = False,
+        device: str | torch.device = "cpu",
+        bf16: bool = False,
+    ) -> VLM:
+        """Open a model folder (or ``base``, the shipped one).
+
+        Weights stay in float32; with ``bf16`` everything is computed under autocast, in rollout and update alike,
+        where the device is quick at it (see :func:`quick_bf16`).
 
         Raises:
             ModelError: the folder is missing or holds no image-text-to-text model.
@@ -115,7 +132,7 @@ class VLM(nn.Module):
         except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
             raise ModelError(f"{path} holds no image-text-to-text model that transformers can open: {error}") from error
         speed_up(model)
-        vlm = cls(model, family, value_head)
+        vlm = cls(model, family, value_head, bf16 and quick_bf16(torch.device(device)))
         if vlm.value_head is not None and (path / VALUE_FILE).is_file():
             vlm.value_head.load_state_dict(load_file(path / VALUE_FILE))
         return vlm.to(device)
@@ -187,7 +204,7 @@ class VLM(nn.Module):
             position_ids=batch.positions,
             logits_to_keep=columns,
             use_cache=False,
-            **self._image_inputs(batch.images),
+            images=batch.images,
         )
         hidden = self._take_hidden()
         logps_all = self.distribution(logits, batch.temperature)
@@ -204,9 +221,14 @@ class VLM(nn.Module):
             values=values,
         )
 
-    def logits(self, **inputs: Any) -> Tensor:
+    def logits(self, images: Sequence[Sequence[Frame]] = (), **inputs: Any) -> Tensor:
         """The model's logits in float32 at the positions asked for."""
-        return cast(Tensor, self.model(**inputs).logits).float()
+        with self.precision():
+            return cast(Tensor, self.model(**inputs, **self._image_inputs(images)).logits).float()
+
+    def precision(self) -> torch.autocast:
+        """The context under which the model computes."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def distribution(self, logits: Tensor, temperature: Tensor) -> Tensor:
         """Log-probabilities [..., V] of the sampling distribution: the same in rollout and in training."""

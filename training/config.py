@@ -105,8 +105,8 @@ class Config:
     """What weighs the same: tokens, sequences, or tokens over a constant length."""
     token_budget: int = 16384
     """Tokens, padding included, that go through the model at once in an update."""
-    bf16: bool = False
-    """Autocast the update to bfloat16; the weights stay in float32."""
+    bf16: bool = True
+    """Compute rollouts and updates under bfloat16 autocast where the machine is quick at it; weights stay float32."""
 
     # --- looking and saving
     eval_episodes: int = 100

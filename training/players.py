@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from episode import HandeyeError, nearest
 from policy.codecs import codec_named
@@ -70,21 +70,17 @@ def _model(policy: str, codec: str) -> tuple[Agent, Pieces | None]:
     from policy.agent import VLMAgent, dialect_of
     from policy.context import ContextBuilder
     from policy.engine import Sampling
-    from policy.vlm import VLM
+    from policy.vlm import BASE, VLM
     from training.distributed import device
+    from training.report import pieces_of
 
     folder, manner = found(policy)
     chosen = codec_named(codec or manner.codec)
-    vlm = VLM.load(folder, device=device())
+    vlm = VLM.load(folder, device=device(), bf16=True)
     vlm.eval()
     context = ContextBuilder(dialect_of(vlm), chosen, manner.frames, last_actions=manner.last_actions)
     sampling = Sampling(manner.temperature, chosen.max_tokens, greedy=manner.greedy)
-    tokenizer = vlm.tokenizer
-
-    def pieces(ids: Any) -> list[str]:
-        return [str(tokenizer.decode([int(i)], skip_special_tokens=False)) for i in ids]
-
-    return VLMAgent(vlm, chosen, context, sampling), pieces
+    return VLMAgent(vlm, chosen, context, sampling), pieces_of(BASE if folder == "base" else Path(folder))
 
 
 def found(policy: str) -> tuple[str, Manner]:

@@ -17,9 +17,9 @@ from typing import Any, Self
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from episode import HandeyeError, Trajectory, nearest
+from episode import HandeyeError, Trajectory
 from policy.agent import Agent, ExpertAgent, VLMAgent, dialect_of
-from policy.codecs import CODECS
+from policy.codecs import codec_named
 from policy.context import ContextBuilder
 from policy.engine import Sampling
 from policy.vlm import VLM
@@ -104,15 +104,13 @@ class Run:
         self.journal = Journal(config, out, self.done.step, state.get("tracker")) if rank() == 0 else None
 
     def _load(self, folder: str | Path, value_head: bool) -> VLM:
-        vlm = VLM.load(folder, value_head=value_head, device=device())
+        vlm = VLM.load(folder, value_head=value_head, device=device(), bf16=self.config.bf16)
         vlm.eval()
         return vlm
 
     def _make_agents(self) -> None:
         config = self.config
-        if config.codec not in CODECS:
-            raise ConfigError(f"no codec {config.codec!r}: {nearest(config.codec, CODECS)}")
-        codec = CODECS[config.codec]
+        codec = codec_named(config.codec)
         reference = None
         if config.kl:
             reference = self._load(config.policy, False).requires_grad_(False)

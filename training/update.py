@@ -138,8 +138,7 @@ class Learner:
                 decisions[index].value = float(value)
 
     def _score(self, vlm: VLM, rows: Sequence[Row]) -> Scores:
-        with torch.autocast(vlm.device.type, torch.bfloat16, enabled=self.config.bf16):
-            scores: Scores = vlm(vlm.collate(rows))
+        scores: Scores = vlm(vlm.collate(rows))
         return scores
 
     # --- learning
