@@ -192,7 +192,7 @@ def write_run(run: Path, steps: int = 60, finished: bool = True) -> Path:
             "reward/subgoal/gui/login-form-v0": 0.3 - 0.1 * share + noise[6],
             "entropy": 0.9 * float(np.exp(-2 * share)) + 0.05 + 0.1 * abs(noise[7]),
             "kl": 0.01 * share + 0.01 * abs(noise[8]),
-            "clip_fraction": 0.05 + abs(noise[9]),
+            "clip": 0.05 + abs(noise[9]),
             "grad_norm": 1.2 + 4 * abs(noise[10]),
             "loss": noise[11],
             "learning_rate": 2e-4 * (1 - share),

@@ -169,7 +169,7 @@ class Stage:
         y = self._lines(draw, task.instruction, y + 24, 2, INK, 16)
         if slide:
             y = self._lines(draw, slide.thought, y, 2, MUTED, 14)
-            said = slide.action if slide.valid else f"no action: {slide.error}"
+            said = slide.action if slide.valid else f"no action: {slide.reply}"
             y = self._lines(draw, said, y, 1, ACTION if slide.valid else BAD, 16)
             paid = "   ".join(f"{name} {amount:+.2f}" for name, amount in slide.terms.items() if amount)
             self._lines(draw, paid or "no reward", y, 1, GOOD if paid else MUTED, 14)

@@ -22,8 +22,6 @@ from training.slides import Pieces
 
 MOST_POINTS = 800
 """Points a curve; longer runs are averaged in bins of equal length."""
-MOST_EPISODES = 4
-"""Episodes a task and moment of the run: a page is opened, an archive is not."""
 WORLDS = {"gui/": "GUI tasks, mean", "sims/": "Manipulation tasks, mean"}
 
 
@@ -42,6 +40,8 @@ class Panel:
     unit: Literal["", "share", "%"] = ""
     """``share`` is written in per cent; ``%`` too, on an axis from 0 to 100."""
     wide: bool = False
+    more: bool = False
+    """Folded away until somebody asks."""
 
 
 PANELS = (
@@ -52,18 +52,21 @@ PANELS = (
     Panel(r"progress/.+", "Progress at the end", "share of the sub-goals that hold", "%"),
     Panel(r"entropy", "Entropy", "nats a token; a fall to 0 is collapse"),
     Panel(r"kl|reference_kl", "KL", "of an update; of the run so far"),
-    Panel(r"clip_fraction", "Clipped share", "tokens whose ratio left the trust region", "share"),
+    Panel(r"clip", "Clipped share", "tokens whose ratio left the trust region", "share"),
     Panel(r"grad_norm", "Gradient norm", "before it is scaled down"),
     Panel(r"loss|value_loss", "Loss"),
-    Panel(r"return/.+", "Return by task"),
-    Panel(r"turns/.+", "Turns an episode"),
-    Panel(r"valid", "Valid replies", "share of replies that are an action", "share"),
-    Panel(r"length", "Length of replies", "tokens"),
-    Panel(r"groups/.+", "Groups", "share with equal returns, which teach nothing; number left out for a broken world"),
-    Panel(r"learning_rate", "Learning rate"),
+    Panel(r"return/.+", "Return by task", more=True),
+    Panel(r"turns/.+", "Turns an episode", more=True),
+    Panel(r"valid", "Valid replies", "share of replies that are an action", "share", more=True),
+    Panel(r"length", "Length of replies", "tokens", more=True),
     Panel(
-        r"logp_difference_(mean|max)", "Rollout against update", "difference of log-probabilities; should be rounding"
+        r"groups/.+",
+        "Groups",
+        "share with equal returns, which teach nothing; number left out for a broken world",
+        more=True,
     ),
+    Panel(r"learning_rate", "Learning rate", more=True),
+    Panel(r"logp_difference/.+", "Rollout against update", "difference of log-probabilities; should be rounding"),
 )
 """The charts in their order; a metric belongs to the first that names it, any other gets a chart of its own."""
 NOT_DRAWN = ("step", "env_steps", "tokens", "episodes", "updates", "dropped")
@@ -211,7 +214,7 @@ def charts(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = [_folded(row) for row in metrics]
     names = list(dict.fromkeys(n for row in rows for n in row if n not in NOT_DRAWN))
     drawn: list[dict[str, Any]] = []
-    for panel in (*PANELS, *(Panel(re.escape(n), n.replace("_", " ").capitalize()) for n in names)):
+    for panel in (*PANELS, *(Panel(re.escape(n), n.replace("_", " ").capitalize(), more=True) for n in names)):
         mine = [n for n in names if re.fullmatch(panel.names, n)]
         names = [n for n in names if n not in mine]
         if mine:
@@ -245,6 +248,7 @@ def _chart(panel: Panel, names: list[str], rows: list[dict[str, float]]) -> dict
         "percent": panel.unit != "",
         "whole": panel.unit == "%",
         "wide": panel.wide,
+        "more": panel.more,
         "series": series,
     }
 
@@ -266,33 +270,42 @@ def _number(value: object) -> bool:
 
 
 def _episodes(run: Path, gallery: Gallery, notices: list[str]) -> list[dict[str, Any]]:
-    """Episodes of the folder for the player: tasks in order of name, moments of the run in order of time."""
+    """Episodes of the folder for the player: tasks in order of name; before, after, and then while training."""
     pieces = pieces_of(run)
-    shown: list[tuple[tuple[str, int, str], dict[str, Any]]] = []
+    shown: list[tuple[tuple[str, int, int], dict[str, Any]]] = []
     count: dict[tuple[str, str], int] = {}
     for folder in record.find(run / "episodes"):
-        moment = folder.relative_to(run / "episodes").parts[0]
+        moment = _moment(folder.relative_to(run / "episodes").parts[0])
         try:
             trajectory = record.load(folder)
         except record.RecordError as error:
             notices.append(str(error))
             continue
-        order, label = _moment(moment)
-        key = (trajectory.task.id, label)
+        key = (trajectory.task.id, moment.label)
         count[key] = count.get(key, 0) + 1
-        if count[key] <= MOST_EPISODES:
-            shown.append(((trajectory.task.id, order, folder.name), episode_data(trajectory, gallery, label, pieces)))
+        if count[key] <= moment.most:
+            data = episode_data(trajectory, gallery, moment.label, pieces) | {"step": moment.step}
+            shown.append(((trajectory.task.id, moment.order, moment.step or 0), data))
     return [data for _, data in sorted(shown, key=lambda pair: pair[0])]
 
 
-def _moment(folder: str) -> tuple[int, str]:
-    """When an episode was played, from its folder's name: an order, and a label."""
-    if folder == "before":
-        return -1, "before training"
-    if folder == "after":
-        return 1 << 60, "after training"
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """When an episode was played."""
+
+    label: str
+    order: int
+    step: int | None = None
+    most: int = 4
+    """Episodes a task that are shown: a page is opened, an archive is not."""
+
+
+def _moment(folder: str) -> _Moment:
+    """From the name of the folder below ``episodes/``: ``before``, ``after`` or ``step-000010``."""
+    if folder in ("before", "after"):
+        return _Moment(f"{folder} training", ("before", "after").index(folder))
     digits = "".join(c for c in folder if c.isdigit())
-    return (int(digits), f"training, step {int(digits)}") if digits else (0, folder)
+    return _Moment("while training", 2, int(digits) if digits else None, 12)
 
 
 def pieces_of(folder: Path) -> Pieces | None:
@@ -303,4 +316,9 @@ def pieces_of(folder: Path) -> Pieces | None:
     from tokenizers import Tokenizer  # not worth loading for a run without a checkpoint
 
     tokenizer = Tokenizer.from_file(str(files[-1]))
-    return lambda ids: [tokenizer.decode([int(i)], skip_special_tokens=False) for i in ids]
+
+    def piece(token: int) -> str:
+        # A token that decodes to nothing by itself still has a name.
+        return tokenizer.decode([token], skip_special_tokens=False) or tokenizer.id_to_token(token) or f"#{token}"
+
+    return lambda ids: [piece(int(i)) for i in ids]

@@ -91,7 +91,7 @@ def slides(trajectory: Trajectory, pieces: Pieces | None = None) -> list[Slide]:
         if decision.steps:
             progress, time = decision.steps[-1].progress, decision.steps[-1].time
         bodily = bool(decision.steps) and not isinstance(decision.steps[0].action, dict)
-        motion = _motion(decision) if bodily else None
+        motion = _motion(decision) if bodily and decision.valid else None
         shown.append(
             Slide(
                 frames=decision.frames,

@@ -20,6 +20,8 @@ class PretrainArgs(Common):
     """The run."""
     out: Path = Path("runs/pretrain")
     """Where the model (OUT/model) and its curves go."""
+    resume: bool = False
+    """Go on with the run in OUT from its last probe."""
 
 
 def run(argv: list[str]) -> dict[str, str]:
@@ -28,6 +30,6 @@ def run(argv: list[str]) -> dict[str, str]:
     )
     from training.distributed import launch
 
-    launch(pretrain, (args.config, args.out))
+    launch(pretrain, (args.config, args.out, args.resume))
     say(f"model: {args.out / 'model'}")
     return {"model": str(args.out / "model")}

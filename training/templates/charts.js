@@ -56,8 +56,8 @@ function chart(spec) {
     if (!ys.length) { box.replaceChildren(); return; }
     let [x0, x1] = [Math.min(...xs), Math.max(...xs)], [y0, y1] = spec.whole ? [0, 1] : [Math.min(...ys), Math.max(...ys)];
     if (x1 === x0) { x0 -= 1; x1 += 1; }
-    if (y1 - y0 < 1e-12) { const d = Math.abs(y0) * 0.1 || 1; y0 -= d; y1 += d; }
-    if (!spec.whole) { const d = 0.06 * (y1 - y0); if (y0 >= 0 && y0 < 0.4 * y1) y0 = 0; else y0 -= d; y1 += d; }
+    if (y1 - y0 < 1e-12) { const d = Math.abs(y0) * 0.1; y0 -= d; y1 += d || 1; }
+    if (!spec.whole) { const d = 0.06 * (y1 - y0); y0 = y0 >= 0 && y0 < 0.4 * y1 ? 0 : y0 - d; y1 = spec.percent ? Math.min(1, y1 + d) : y1 + d; }
     const px = (x) => left + (width - left - right) * (x - x0) / (x1 - x0), py = (y) => top + (height - top - bottom) * (1 - (y - y0) / (y1 - y0));
     const parts = [];
     for (const v of ticks(y0, y1, 4)) parts.push(svg("path", { d: `M${left} ${py(v)}H${width - right}`, class: "grid" }), svg("text", { x: left - 6, y: py(v) + 4, "text-anchor": "end" }, show(v)));

@@ -12,17 +12,16 @@ function player(episode, frames) {
       cameras.length > 1 ? el("figcaption", {}, camera) : null);
     return { camera, image, overlay, node };
   });
-  const dialBox = el("div", { class: "dial" });
   const typed = el("div", { class: "typed" });
   const stage = el("div", { class: "stage" + (cameras.length > 1 ? " several" : "") },
-    views.map((v) => v.node), bodily ? dialBox : null, bodily ? null : typed);
+    views.map((v) => v.node), bodily ? null : typed);
 
   const scrub = el("input", { type: "range", min: 0, max: count - 1, value: 0, "aria-label": "step",
     oninput: () => { pause(); show(+scrub.value); } });
   const playing = el("button", { class: "go", title: "play or pause", onclick: () => (timer ? pause() : play()) }, "▶");
   const place = el("span", { class: "place" });
   const controls = el("div", { class: "controls" },
-    el("button", { title: "first step", onclick: () => { pause(); show(0); } }, "⏮"),
+    el("button", { title: "first step", onclick: () => { pause(); show(0); } }, "«"),
     el("button", { title: "step back", onclick: () => { pause(); show(at - 1); } }, "‹"),
     playing,
     el("button", { title: "step on", onclick: () => { pause(); show(at + 1); } }, "›"),
@@ -76,7 +75,6 @@ function player(episode, frames) {
     }
     const labels = slide ? slide.marks.map((m) => m.label).filter(Boolean) : [];
     typed.replaceChildren(...labels.map((t) => el("kbd", {}, t)));
-    dialBox.replaceChildren(...(slide && slide.motion ? dial(slide.motion) : []));
     scrub.value = at;
     place.textContent = slide ? `${at + 1} / ${slides.length}` : "end";
     cells.forEach((c, j) => c.classList.toggle("at", j === at));
@@ -122,13 +120,15 @@ function dial(motion) {
     svg("rect", { x: 101, y: Math.min(50, 50 - z), width: 6, height: Math.max(1.5, Math.abs(z)), rx: 2, class: "dot" }),
     svg("path", { d: `M126 36V44M${126 - open} 62V48Q${126 - open} 44 ${130 - open} 44H${122 + open}Q${126 + open} 44 ${126 + open} 48V62`, class: "jaw" }));
   const cm = (v) => signed(100 * v, 1);
-  return [shape, el("div", { class: "numbers" }, `x ${cm(motion.x)}  y ${cm(motion.y)}  z ${cm(motion.z)} cm`), el("div", { class: "numbers" }, motion.grip > 0 ? "gripper open" : "gripper closed")];
+  return el("div", { class: "dial" }, shape, el("div", { class: "numbers" }, `x ${cm(motion.x)}  y ${cm(motion.y)}  z ${cm(motion.z)} cm\ngripper ${motion.grip > 0 ? "open" : "closed"}`));
 }
 
 function told(episode, slide, at) {
   const last = episode.slides[episode.slides.length - 1];
   const held = (slide || last || { subgoals: {} }).subgoals;
-  const before = at > 0 && slide ? episode.slides[at - 1].subgoals : slide ? {} : held;
+  // What held at the start is not in the record; where the first decision earned no progress, it did not bring it.
+  const earned = slide && Object.values(slide.terms).some((v) => v > 0);
+  const before = !slide || (at === 0 && !earned) ? held : at > 0 ? episode.slides[at - 1].subgoals : {};
   const list = el("ul", { class: "subgoals" }, episode.subgoals.map((name) =>
     el("li", { class: (held[name] ? "held" : "") + (held[name] && !before[name] ? " new" : "") + (!held[name] && before[name] ? " lost" : "") },
       el("span", { class: "box" }, held[name] ? "✓" : ""), words(name))));
@@ -138,9 +138,10 @@ function told(episode, slide, at) {
     totals(episode), list].filter(Boolean);
   return [
     slide.thought ? el("blockquote", {}, slide.thought) : null,
-    el("div", { class: "action" + (slide.valid ? "" : " invalid") }, el("code", {}, slide.action || slide.reply || "(nothing)"),
+    el("div", { class: "action" + (slide.valid ? "" : " invalid") }, el("code", {}, (slide.valid ? slide.action : slide.reply.trim()) || "(nothing)"),
       slide.valid ? null : el("span", { class: "error" }, "no action: " + slide.error),
-      slide.planned > slide.executed ? el("small", {}, `${slide.executed} of ${slide.planned} motor steps taken`) : null),
+      slide.planned > slide.executed ? el("small", {}, `${slide.executed} of ${slide.planned} motor steps taken`) : null,
+      slide.motion ? dial(slide.motion) : null),
     chips(slide.terms, slide), list, tokenised(slide),
     slide.prompt ? el("details", {}, el("summary", {}, "what the model read"), el("pre", {}, slide.prompt)) : null,
   ].filter(Boolean);

@@ -1,0 +1,181 @@
+"""The report: one file from the folder alone, that asks nobody and shows what models say as text."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.synthetic import body_episode, screen_episode, write_run
+from training import record
+from training.page import Gallery, episode_data
+from training.report import ReportError, charts, read_lines, write_report
+
+HOSTILE = '</script><script>document.title=\'owned\'</script><img src="https://evil.example/x.png" onerror="alert(1)">'
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_run(tmp_path_factory.mktemp("runs") / "fine", steps=40)
+    write_report(folder)
+    return folder
+
+
+class Page(HTMLParser):
+    """Every attribute and tag of a page, and the text of its scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.scripts: list[str] = []
+        self.data = ""
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        values = dict(attrs)
+        self.addresses += [values[name] or "" for name in ("src", "href", "action", "data", "poster") if name in values]
+        self._inside = tag if tag != "script" else values.get("type") or "script"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts.append(data)
+        if self._inside == "application/json":
+            self.data += data
+
+
+def test_no_request_leaves_the_file(run: Path) -> None:
+    text = (run / "report.html").read_text("utf-8")
+    page = Page(text)
+    assert page.addresses == ["data:,"]  # the icon
+    assert not re.search(
+        r"https?:|//[a-z]|@import|url\(|\bfetch\(|XMLHttp|import\(", text.replace(page.data, "").replace("// ", "")
+    )
+    assert "default-src 'none'" in text
+    assert all(image["uri"].startswith("data:image/webp;base64,") for image in json.loads(page.data)["frames"].values())
+
+
+def test_hostile_text_is_text(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", steps=3)
+    shutil.rmtree(run / "episodes")
+    episode = screen_episode(instruction=HOSTILE, thought=HOSTILE)
+    episode.decisions[0].action = episode.decisions[0].error = HOSTILE
+    record.save(episode, run / "episodes" / "after" / "gui")
+    (run / "config.json").write_text(json.dumps({"policy": HOSTILE, "steps": 3}))
+    text = write_report(run).read_text("utf-8")
+    page = Page(text)
+    assert page.tags.count("script") == 2 and "img" not in page.tags
+    assert "<script>document" not in text and "<img src" not in text
+    assert json.loads(page.data)["episodes"][0]["instruction"] == HOSTILE  # nothing was lost either
+    assert not any("innerHTML" in script.replace("never innerHTML", "") for script in page.scripts)
+
+
+def test_it_shows_the_run(run: Path) -> None:
+    text = (run / "report.html").read_text("utf-8")
+    data = json.loads(Page(text).data)
+    assert "finished" in text and "13 min 32 s" in text
+    assert "62 %" in text and "53 % to 71 %" in text and "+28" in text  # click-button, worked from tests/synthetic.py
+    titles = [chart["title"] for chart in data["charts"]]
+    assert titles[:4] == ["Success while training", "Success by task", "Return", "Reward terms"]
+    assert {"Entropy", "KL", "Clipped share", "Gradient norm"} <= set(titles)
+    assert [s["name"] for s in data["charts"][0]["series"]] == ["gui", "sims"]
+    assert len(data["charts"][0]["series"][0]["x"]) == 40
+    labels = [e["label"] for e in data["episodes"] if e["task"] == "gui/login-form-v0"]
+    assert labels == ["before training"] * 2 + ["after training"] * 2 + ["while training"] * 2
+
+
+def test_reward_terms_are_means_over_tasks() -> None:
+    # (1 + 3) / 2 = 2 of the tasks that were played; a NaN is left out.
+    rows = [{"step": 1, "reward/task/gui/a": 1.0, "reward/task/sims/b": 3.0, "kl": float("nan")}]
+    [chart] = charts(rows)
+    assert chart["title"] == "Reward terms"
+    assert chart["series"] == [{"name": "task", "colour": 0, "x": [1], "y": [2.0]}]
+
+
+def test_frames_are_stored_once_and_exactly() -> None:
+    gallery, episode = Gallery(), screen_episode()
+    data = episode_data(episode, gallery, "x")
+    keys = {key for slide in data["slides"] for key in slide["frames"].values()} | set(data["end"].values())
+    assert set(gallery.images) == keys and len(keys) < len(data["slides"]) + 1
+    for key, image in gallery.images.items():
+        pixels = Image.open(io.BytesIO(base64.b64decode(image["uri"].split(",")[1])))
+        np.testing.assert_array_equal(np.asarray(pixels.convert("RGB")), episode.frames[key])
+    episode_data(body_episode(), gallery, "y")
+    assert len(gallery.images) == len(keys) + len(body_episode().frames)
+
+
+def test_a_run_in_progress_and_a_torn_line(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", steps=5, finished=False)
+    (run / "summary.json").unlink()
+    assert len(read_lines(run / "metrics.jsonl")) == 5  # the sixth was cut short
+    (run / "episodes" / "before" / "gui-login-0" / "episode.json").write_text('{"schema": 1, "ta')
+    checkpoint = run / "checkpoints" / "step-000002"
+    checkpoint.mkdir(parents=True)
+    before: dict[str, Any] = {"gui/login-form-v0": {"success": 0.25, "n": 8, "interval": [0.07, 0.59]}}
+    state = {"progress": {"before": before, "seconds": 61.0, "tokens": 5}}
+    (checkpoint / "state.json").write_text(json.dumps(state))
+    text = write_report(run).read_text("utf-8")
+    assert "step 5 of 5" in text and "25 %" in text and "not yet" in text and "cannot be read as an episode" in text
+
+
+def test_a_folder_with_a_config_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert "step 0" in write_report(tmp_path).read_text("utf-8")
+
+
+def test_no_run_folder(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="no run folder"):
+        write_report(tmp_path)
+
+
+PROBE = """<script>addEventListener("error", (e) => { document.body.dataset.error = e.message; });</script>"""
+ACT = """<script>setTimeout(() => {
+  const player = document.querySelector(".player");
+  const on = [...player.querySelectorAll("button")].find((b) => b.title === "step on");
+  for (let i = 0; i < 9; i++) on.click();
+  document.body.dataset.seen = [
+    document.querySelectorAll("#charts svg path.smooth").length > 8,
+    player.querySelector(".place").textContent, player.querySelector(".verdict").textContent,
+    player.querySelector("img").naturalWidth, document.querySelectorAll(".pair > .card").length,
+  ].join("|");
+}, 300);</script>"""
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+def test_a_browser_plays_it(run: Path, tmp_path: Path) -> None:
+    """In a real browser: no script error, charts and a player drawn, the end reached by stepping."""
+    text = (run / "report.html").read_text("utf-8")
+    page = tmp_path / "page.html"
+    page.write_text(text.replace("<body>", "<body>" + PROBE).replace("</body>", ACT + "</body>"), "utf-8")
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    flags += " --disable-component-update --disable-sync --dump-dom --virtual-time-budget=3000 --window-size=1280,2000"
+    command = ["chromium", *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", f"file://{page}"]
+    # A session of its own, so that its helpers can be ended with it.
+    browser = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+    try:
+        seen, _ = browser.communicate(timeout=90)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(browser.pid, signal.SIGKILL)
+    assert "data-error" not in seen.split("<script")[0]
+    assert 'data-seen="true|end|Out of time.|128|3"' in seen
