@@ -69,8 +69,8 @@ class Scores:
 def quick_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is faster than float32 here: on GPUs that have it, and on CPUs with instructions for it."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def bucket(length: int, unit: int) -> int:

@@ -1,7 +1,7 @@
 """An endless, seeded mixture of pictures with questions, drawn from both worlds' galleries and experts.
 
-Item number ``i`` of seed ``s`` is always the same, whoever asks and in whatever order, so that pretraining can be
-resumed and split over processes without a saved position.
+Gallery picture number ``i`` of a seed is always the same, whoever asks and in whatever order, so that pretraining can
+be resumed and split over processes without a saved position. Experts' moments come in the order of their episodes.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Mixture:
 
 
 class DemoStream:
-    """Experts at work, one task after another; item ``index`` restarts nothing but is reproducible within a process."""
+    """Experts at work, one task after another: the same calls in the same order give the same moments."""
 
     def __init__(self, tasks: dict[str, Any], options: dict[str, Any], recipe: Recipe, seed: int, split: Split) -> None:
         self._worlds = [task(split=split, **options) for _, task in sorted(tasks.items())]

@@ -20,9 +20,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from episode import SceneObject
+from episode import HandeyeError, SceneObject
 from perception.dense import Classes, dense_labels
 from policy.packing import Exchange, Packed, packed_forward
 from policy.tiny import TinyShape, build_tiny
@@ -65,6 +66,8 @@ class PretrainConfig:
     shape: TinyShape = field(default_factory=TinyShape)
 
 
+STATE = "state.safetensors"
+"""In the run's folder: everything that a resumed run needs beside its config."""
 WEIGHTS = {"location": 1.0, "bin": 1.0, "character": 0.7, "rest": 0.2}
 """Loss weights by kind of answer token; each kind is averaged by itself, so that rare kinds count."""
 
@@ -117,6 +120,30 @@ class Pretrainer:
                 kinds[index] = 2
         return kinds
 
+    # --- what a resumed run needs
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights of model and heads, and the optimisers' state by the number of their parameter."""
+        tensors = {f"model::{k}": v for k, v in self.vlm.model.named_parameters()}
+        tensors |= {f"heads::{k}": v for k, v in self.heads.named_parameters()}
+        for number, (optimizer, _) in enumerate(self.optimizers):
+            for place, parameter in enumerate(optimizer.param_groups[0]["params"]):
+                for kind, value in optimizer.state[parameter].items():
+                    tensors[f"optimizer{number}::{place}::{kind}"] = value
+        return {k: v.detach().clone().contiguous() for k, v in tensors.items()}
+
+    @torch.no_grad()
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of :meth:`state`."""
+        for name, module in (("model", self.vlm.model), ("heads", self.heads)):
+            for key, parameter in module.named_parameters():
+                parameter.copy_(tensors[f"{name}::{key}"])
+        for key, tensor in tensors.items():
+            owner, place, *kind = key.split("::")
+            if kind:
+                optimizer = self.optimizers[int(owner.removeprefix("optimizer"))][0]
+                optimizer.state[optimizer.param_groups[0]["params"][int(place)]][kind[0]] = tensor
+
     # --- data
 
     def items(self, mixture: Mixture, step: int, widgets: tuple[int, int], demos: float) -> list[Item]:
@@ -137,8 +164,8 @@ class Pretrainer:
     def pack(self, item: Item) -> Packed:
         prefix = list(self._start)
         for view in item.views:
-            begin, pad, end = self._image
-            prefix += [begin, *[pad] * self.vlm.family.image_tokens(view.frame), end]
+            begin, pad, after = self._image
+            prefix += [begin, *[pad] * self.vlm.family.image_tokens(view.frame), after]
         exchanges = []
         for q in item.questions:
             asked, _, said = q.question.partition("\0")
@@ -255,14 +282,27 @@ def learning_rate_scale(step: int, config: PretrainConfig) -> float:
     return min(1.0, (step + 1) / config.warmup) * max(0.02, min(1.0, left))
 
 
-def pretrain(config: PretrainConfig, out: Path) -> None:
+class PretrainError(HandeyeError):
+    """A pretraining run that cannot be started or gone on with."""
+
+
+def pretrain(config: PretrainConfig, out: Path, resume: bool = False) -> None:
     """Run on this process's rank; rank 0 writes ``out/model``, ``out/metrics.jsonl`` and ``out/config.json``.
 
+    A resumed run goes on from the last probe with the same weights, optimisers and pictures; only the experts' episodes
+    that were under way begin anew.
+
     Raises:
-        ModelError: ``out/model`` cannot be written or read back.
+        PretrainError: nothing to resume, or something there that a new run would overwrite.
     """
     folder = out / "model"
-    if distributed.rank() == 0:
+    saved = (out / STATE).is_file()
+    if resume and not saved:
+        raise PretrainError(f"{out} holds no pretraining run to resume (no {STATE}): leave out --resume")
+    if saved and not resume:
+        raise PretrainError(f"{out} holds a pretraining run already: give --resume, or another --out")
+    distributed.barrier()
+    if distributed.rank() == 0 and not resume:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
         build_tiny(folder, corpus(config.seed), config.seed, config.shape)
@@ -270,12 +310,18 @@ def pretrain(config: PretrainConfig, out: Path) -> None:
     trainer = Pretrainer(config, folder)
     distributed.broadcast_module(trainer.vlm)
     distributed.broadcast_module(trainer.heads)
+    first = 0
+    if resume:
+        tensors = load_file(out / STATE)
+        first, trainer.stage = (int(n) for n in tensors.pop("counters").tolist())
+        trainer.load_state(tensors)
     mean: dict[str, float] = {}
     started, cpu = time.time(), time.process_time()
     with (out / "metrics.jsonl").open("a") as log:
-        for step in range(config.steps):
+        for step in range(first, config.steps):
             for name, value in trainer.step(step).items():
-                mean[name] = value if name not in mean or value != value else 0.95 * mean[name] + 0.05 * value
+                if value == value:  # a batch without targets of a kind has no accuracy on it
+                    mean[name] = 0.95 * mean.get(name, value) + 0.05 * value
             last = step + 1 == config.steps
             if distributed.rank() == 0 and ((step + 1) % config.log_every == 0 or last):
                 row = {"step": step + 1, "stage": trainer.stage, **{k: round(v, 4) for k, v in mean.items()}}
@@ -284,6 +330,9 @@ def pretrain(config: PretrainConfig, out: Path) -> None:
                     row |= {k: round(v, 4) for k, v in trainer.probe().items()}
                 if (step + 1) % config.probe_every == 0 or last:
                     trainer.vlm.save(folder)
+                    counters = torch.tensor([step + 1, trainer.stage])
+                    save_file(trainer.state() | {"counters": counters}, out / f".{STATE}")
+                    (out / f".{STATE}").replace(out / STATE)
                 log.write(json.dumps(row) + "\n")
                 log.flush()
                 print(json.dumps(row), flush=True)

@@ -79,7 +79,7 @@ class Run:
 
     def __init__(self, config: Config, out: Path, resume: Path | None) -> None:
         self.config, self.out = config, out
-        disable_progress_bar()  # of transformers: one bar is enough
+        disable_progress_bar()  # type: ignore[no-untyped-call] # of transformers: one bar is enough
         import_modules(config.imports)
         self.task_ids = resolve(config.tasks)
         plan(config, self.task_ids, 0)  # says now what is wrong with the weights
