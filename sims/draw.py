@@ -14,6 +14,9 @@ from sims.setting import Physics, Point, Setting, Thing
 TABLE_LOW, TABLE_HIGH = (-0.17, -0.17, 0.0), (0.17, 0.17, 0.0)
 """Where things stand, so that the gripper gets around each of them."""
 
+APART = 0.08
+"""The hand starts at least this far from what its task is about, so that doing nothing solves nothing."""
+
 
 def choice(rng: np.random.Generator, options: Sequence[str]) -> str:
     return options[int(rng.integers(len(options)))]
@@ -77,7 +80,11 @@ def finish(
 ) -> Setting:
     """A setting with the rest drawn: the arm's start, its gains, the look and the cameras."""
     looks, physics = stream(seed, "appearance"), stream(seed, "physics")
-    x, y, z = stream(seed, "layout", "arm").uniform([-0.18, -0.18, 0.12], [0.18, 0.18, 0.27])
+    arm, aim = stream(seed, "layout", "arm"), next(t.position for t in things if t.name == target)
+    while True:
+        x, y, z = arm.uniform([-0.18, -0.18, 0.12], [0.18, 0.18, 0.27])
+        if np.linalg.norm(np.array(aim) - (x, y, z)) > APART:
+            break
     return Setting(
         instruction=instruction,
         things=tuple(things),

@@ -39,7 +39,7 @@ class Reach(ArmWorld):
     task_id = "sims/reach-v0"
     summary = "bring the gripper to the floating marker of the named colour and hold it there"
     horizon = 40
-    floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.03), "random": (0.0, 0.06)}
+    floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.06)}
     subgoals = (SubGoal("near"), SubGoal("reached", after=("near",)))
 
     def compose(self, seed: int) -> Setting:

@@ -32,7 +32,7 @@ class TouchColor(ArmWorld):
     task_id = "sims/touch-color-v0"
     summary = "touch the object of the named colour among two to four, and no other"
     horizon = 40
-    floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.08)}
+    floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.12)}
     subgoals = (SubGoal("above"), SubGoal("near", after=("above",)), SubGoal("touched", after=("near",)))
 
     def compose(self, seed: int) -> Setting:
