@@ -22,7 +22,7 @@ from gui_env.toolkit.themes import draw_theme
 from gui_env.toolkit.widget import Widget
 
 ICON_NAMES = tuple(ICONS)
-MIXTURE = {"button": 6, "label": 4, "field": 3, "checkbox": 2, "list": 3, "icon": 1, "iconbutton": 2, "slider": 1}
+MIXTURE = {"button": 6, "label": 4, "field": 3, "checkbox": 2, "list": 2, "icon": 1, "iconbutton": 2, "slider": 1}
 KINDS = tuple(kind for kind, share in MIXTURE.items() for _ in range(share))
 
 
@@ -63,7 +63,9 @@ class Scatter:
         # Lists need most room: they come first.
         for kind in sorted(kinds, key=lambda kind: kind != "list"):
             self._put(kind, window, room)
-        if self.rng.random() < 0.3:
+        if self.rng.random() < 0.12:
+            self._popup()
+        elif self.rng.random() < 0.3:
             names = [w.name for w in window.walk() if w.focusable]
             self.desk.focus = names[int(self.rng.integers(len(names)))] if names else ""
         self.desk.pointer = (int(self.rng.integers(self.width)), int(self.rng.integers(self.height)))
@@ -89,6 +91,25 @@ class Scatter:
             align=self.desk.theme.align,
         )
         return self.desk.add(window)
+
+    def _popup(self) -> None:
+        """Something modal over the others, which are dimmed."""
+        rng, m, font = self.rng, self.m, self.font()
+        text, caption = content.labels(rng, self.split, 2)
+        pad = m.px(5)
+        width = max(font.width(text), m.button(caption)) + 2 * pad + m.px(float(rng.uniform(0, 30)))
+        bar = m.row if rng.random() < 0.7 else 0
+        height = bar + 2 + font.size + 3 + m.control + 3 * pad
+        x = int(rng.integers(max(1, self.width - width)))
+        y = int(rng.integers(max(1, self.height - height)))
+        cross = bar if rng.random() < 0.5 else 0
+        title = self.text() if bar and width > m.px(80) else ""
+        popup = Window("popup", box(x, y, width, height), font, title, bar=bar, modal=True, cross=cross)
+        popup.add(Label("popup/text", box(pad, pad, width - 2 - 2 * pad, font.size + 3), font, text, "center"))
+        wide = m.button(caption)
+        spot = box((width - 2 - wide) // 2, 2 * pad + font.size + 3, wide, m.control)
+        popup.add(Button("popup/button", spot, m.font, caption, primary=bool(rng.random() < 0.4)))
+        self.desk.add(popup)
 
     def _free(self, room: Rect, width: int, height: int) -> Rect | None:
         """A free place for a box, by trial."""

@@ -24,7 +24,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from episode import (
@@ -49,6 +48,8 @@ from episode import (
     stream,
 )
 from gui_env.metrics import LARGEST, SMALLEST, Metrics, metrics
+from gui_env.shell import ROOMY, taskbar
+from gui_env.spaces import NOTCHES, action_space, observation_space
 from gui_env.toolkit.containers import ListBox, ScrollArea, Window
 from gui_env.toolkit.controls import Field
 from gui_env.toolkit.desktop import Desktop, Event
@@ -58,11 +59,6 @@ from gui_env.toolkit.themes import draw_theme
 from gui_env.toolkit.widget import Widget
 
 VERSION = 1
-PRINTABLE = "".join(map(chr, range(32, 127)))
-LONGEST = 1e4
-"""Seconds that no episode reaches."""
-NOTCHES = 10
-"""Most notches of one scroll."""
 PAGE = 3
 """Notches by which experts scroll: never more than the rows that a list shows."""
 
@@ -122,8 +118,8 @@ class GuiWorld(gym.Env[Observation, Action]):
         self.render_mode = render_mode
         self.width, self.height = size
         self.embodiment = Screen(self.width, self.height)
-        self.action_space = _action_space(self.width, self.height)
-        self.observation_space = _observation_space(self.width, self.height)
+        self.action_space = action_space(self.width, self.height)
+        self.observation_space = observation_space(self.width, self.height)
         self._seed: int | None = None
         self.over = True
         self.progress = 0.0
@@ -218,6 +214,8 @@ class GuiWorld(gym.Env[Observation, Action]):
         self.painter = Painter(self.desk, self.m.pointer)
         self.data: dict[str, Any] = {}
         """What the application remembers beside its widgets: JSON values."""
+        self.floor = taskbar(self.desk, self.m, draw.layout) if min(self.width, self.height) >= ROOMY else self.height
+        """Windows open above this row."""
         brief = self.build(draw)
         self.goals = brief.goals
         subgoals = tuple(SubGoal(g.name, g.weight, g.after) for g in brief.goals)
@@ -350,9 +348,9 @@ class GuiWorld(gym.Env[Observation, Action]):
     def window(self, draw: Draw, title: str, width: int, height: int, **options: Any) -> Window:
         """A window with room for ``width`` × ``height`` pixels, somewhere on the screen; cut where it cannot fit."""
         bar = self.m.row
-        width, height = min(width + 2, self.width), min(height + 2 + bar, self.height)
+        width, height = min(width + 2, self.width), min(height + 2 + bar, self.floor)
         x = int(draw.layout.integers(self.width - width + 1))
-        y = int(draw.layout.integers(self.height - height + 1))
+        y = int(draw.layout.integers(self.floor - height + 1))
         font = self.m.bold if draw.appearance.random() < 0.3 else self.m.font
         name = str(options.pop("name", "window"))
         opened = bool(options.pop("opened", True))
@@ -402,25 +400,3 @@ class GuiWorld(gym.Env[Observation, Action]):
 def say(action: Action, thought: str) -> Advice:
     """One native action and the sentence before it."""
     return Advice((action,), thought)
-
-
-def _action_space(width: int, height: int) -> spaces.Dict:
-    return spaces.Dict(
-        {
-            "kind": spaces.Discrete(len(SCREEN_KINDS)),
-            "position": spaces.MultiDiscrete([width, height], np.int32),
-            "end": spaces.MultiDiscrete([width, height], np.int32),
-            "scroll": spaces.MultiDiscrete([2 * NOTCHES + 1], np.int32, start=[-NOTCHES]),
-            "text": spaces.Text(MAX_TEXT, min_length=0, charset=PRINTABLE),
-        }
-    )
-
-
-def _observation_space(width: int, height: int) -> spaces.Dict:
-    return spaces.Dict(
-        {
-            "frames": spaces.Dict({"screen": spaces.Box(0, 255, (height, width, 3), np.uint8)}),
-            "instruction": spaces.Text(MAX_TEXT, min_length=0, charset=PRINTABLE),
-            "time": spaces.Box(0, LONGEST, (1,), np.float32),
-        }
-    )

@@ -286,7 +286,7 @@ def test_dismiss_popup(at_once: bool) -> None:
 
 
 def test_the_popups_other_button_keeps_one_waiting() -> None:
-    world = next(w for s in range(99) if (w := begun(DismissPopup, s)).at_once and len(w.popup.children) == 3)
+    world = next(w for s in range(99) if (w := begun(DismissPopup, s)).at_once and len(w.popup.children) == 4)
     press(world, world.desk.widget("popup/other"))
     press(world, world.exit)
     assert world.desk.is_open("popup") and world.text.text == "Please wait"

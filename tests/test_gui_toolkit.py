@@ -275,7 +275,7 @@ def test_a_click_raises_a_window() -> None:
     desk = Desktop(128, 128, draw_theme(np.random.default_rng(2), "train"))
     desk.add(Window("a", box(0, 0, 80, 80), FONT, "A", bar=14)).add(Button("a/b", box(4, 4, 30, 16), FONT, "B"))
     desk.add(Window("b", box(20, 10, 100, 100), FONT, "B", bar=14))
-    assert [o.name for o in desk.scene()] == ["a", "b"], "the button is covered in part"
+    assert [o.name for o in desk.scene()] == ["a", "b", "b/title"], "title and button are covered in part"
     desk.act(screen_action("click", 5, 60))
     assert desk.order == ["b", "a"]
     assert "a/b" in [o.name for o in desk.scene()]

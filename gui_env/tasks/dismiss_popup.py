@@ -121,7 +121,7 @@ class DismissPopup(GuiWorld):
         elif event.source == "popup/other":
             self.text.text = "Please wait"
             for widget in self.popup.children:
-                widget.enabled = False
+                widget.enabled = not widget.focusable
             self.desk.later(BUSY, "installed")
         elif event.kind == "click" and event.source == self.target.name and not self.data["shown"]:
             # The page is interrupted: this click is lost.

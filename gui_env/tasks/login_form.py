@@ -94,7 +94,7 @@ class LoginForm(GuiWorld):
                 field.clear()
         elif event.source == "login" and event.kind == "click":
             for widget in self.form.children:
-                widget.enabled = widget is self.status
+                widget.enabled = not widget.focusable
             self.status.text = "Please wait"
             self.desk.later(self.latency, "server")
         elif event.kind == "timer":

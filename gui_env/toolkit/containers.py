@@ -19,8 +19,28 @@ SHADOW = 2
 """How far a window's shadow reaches beyond its box, in pixels."""
 
 
+class TitleBar(Widget):
+    """The bar at a window's top: its title, and the handle by which it is moved."""
+
+    kind = "title"
+
+    def __init__(self, name: str, rect: Rect, font: Font, label: str, align: str) -> None:
+        super().__init__(name, rect, font, label)
+        self.align = align
+
+    def captions(self, rect: Rect) -> tuple[Caption, ...]:
+        return (caption(self.label, self.font, rect, self.align, "title_text", 4),) if self.label else ()
+
+    def drag(self, desk: Desktop, rect: Rect, start: tuple[int, int], end: tuple[int, int]) -> None:
+        window = self.parent
+        if window is not None:
+            x = min(max(window.rect.x0 + end[0] - start[0], 0), max(0, desk.width - window.rect.width))
+            y = min(max(window.rect.y0 + end[1] - start[1], 0), max(0, desk.height - window.rect.height))
+            window.rect = box(x, y, window.rect.width, window.rect.height)
+
+
 class Window(Widget):
-    """A window with a title bar by which it is moved; children stand below the bar.
+    """A window; children stand below its title bar.
 
     ``modal``: while it is open, nothing beneath it answers. ``default`` names the button that Enter presses; ``cross``
     is the width of the button with a cross in the title bar, 0 for none.
@@ -40,16 +60,17 @@ class Window(Widget):
         modal: bool = False,
         cross: int = 0,
         default: str = "",
-        align: str | None = None,
+        align: str = "left",
     ) -> None:
         super().__init__(name, rect, font, title)
         self.bar = bar
         """Height of the title bar; 0 for none."""
         self.modal = modal
         self.default = default
-        self.align = align
+        # The bar's widgets stand above the content's origin.
+        if bar:
+            self.add(TitleBar(f"{name}/title", box(0, -bar, rect.width - 2 - cross, bar), font, title, align))
         if cross:
-            # The cross that closes it stands in the bar, above the content's origin.
             corner = box(rect.width - 2 - cross, -bar, cross, bar)
             self.add(Button(f"{name}/close", corner, font, "Close", icon="close", bare=True))
 
@@ -68,37 +89,17 @@ class Window(Widget):
         """Width and height that its children have."""
         return self.rect.width - 2, self.rect.height - 2 - self.bar
 
-    def title_bar(self, rect: Rect) -> Rect:
-        return box(rect.x0 + 1, rect.y0 + 1, rect.width - 2, self.bar)
-
-    def text_clip(self, rect: Rect) -> Rect:
-        return self.title_bar(rect)
-
-    def captions(self, rect: Rect) -> tuple[Caption, ...]:
-        if not self.bar or not self.label:
-            return ()
-        return (caption(self.label, self.font, self.title_bar(rect), self.align or "left", "title_text", 4),)
-
     def paint(self, canvas: Canvas, theme: Theme, rect: Rect, focused: bool) -> None:
         c = theme.colors
         canvas.shade(Rect(rect.x1, rect.y0 + SHADOW, rect.x1 + SHADOW, rect.y1 + SHADOW), 0.3)
         canvas.shade(Rect(rect.x0 + SHADOW, rect.y1, rect.x1, rect.y1 + SHADOW), 0.3)
         canvas.fill(rect, c["border"])
         canvas.fill(rect.inset(1), c["window"])
-        if self.bar:
-            bar = self.title_bar(rect)
-            if theme.raised:
-                canvas.fill(bar, mix(c["title"], (255, 255, 255), 0.2), mix(c["title"], (0, 0, 0), 0.1))
-            else:
-                canvas.fill(bar, c["title"])
-            self.paint_text(canvas, theme, rect)
-
-    def drag(self, desk: Desktop, rect: Rect, start: tuple[int, int], end: tuple[int, int]) -> None:
-        if not self.title_bar(rect).has(*start):
-            return
-        x = min(max(rect.x0 + end[0] - start[0], 0), max(0, desk.width - rect.width))
-        y = min(max(rect.y0 + end[1] - start[1], 0), max(0, desk.height - rect.height))
-        self.rect = box(x, y, rect.width, rect.height)
+        bar = box(rect.x0 + 1, rect.y0 + 1, rect.width - 2, self.bar)
+        if theme.raised:
+            canvas.fill(bar, mix(c["title"], (255, 255, 255), 0.2), mix(c["title"], (0, 0, 0), 0.1))
+        else:
+            canvas.fill(bar, c["title"])
 
 
 class ScrollArea(Widget):

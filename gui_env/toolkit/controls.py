@@ -30,6 +30,10 @@ class Label(Widget):
     def captions(self, rect: Rect) -> tuple[Caption, ...]:
         return (caption(self.text, self.font, rect, self.align, self.role),) if self.text else ()
 
+    def extent(self, rect: Rect) -> Rect:
+        line = caption(self.text, self.font, rect, self.align)
+        return Rect(line.x, rect.y0, line.x + self.font.width(self.text), rect.y1).clip(rect)
+
     def describe(self) -> dict[str, Any]:
         return {"value": self.text}
 

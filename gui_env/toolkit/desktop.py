@@ -287,36 +287,25 @@ class Desktop:
         for level, name in enumerate(self.order):
             above = [self.windows[n] for n in self.order[level + 1 :]]
             blocked = any(w.modal for w in above)
-            for spot in self.placed(self.windows[name]):
-                shown = spot.rect.clip(spot.clip)
-                if any(w.rect.meets(shown) for w in above) and not isinstance(spot.widget, Window):
-                    continue
-                if any(w.rect.covers(shown) for w in above):
-                    continue
-                objects.append(self._object(spot, shown, blocked, [w.rect for w in above]))
+            for widget, rect, clip in self.placed(self.windows[name]):
+                shown = widget.extent(rect).clip(clip)
+                hidden = [w.rect.covers(shown) if isinstance(widget, Window) else w.rect.meets(shown) for w in above]
+                if not shown.empty and not any(hidden):
+                    objects.append(self._object(widget, rect, clip, shown, blocked))
         return objects
 
-    def _object(self, spot: Placed, shown: Rect, blocked: bool, above: list[Rect]) -> SceneObject:
-        widget = spot.widget
-        text = None
-        clip = spot.clip.clip(widget.text_clip(spot.rect))
-        for line in widget.captions(spot.rect):
-            text = text or line.run(clip)
-        if text is not None and above:
-            band = Rect(round(text.edges[0]), round(text.y), round(text.edges[-1]), round(text.y) + 1)
-            text = None if any(r.meets(band) for r in above) else text
+    def _object(self, widget: Widget, rect: Rect, clip: Rect, shown: Rect, blocked: bool) -> SceneObject:
+        lines = widget.captions(rect)
         state = {**widget.describe(), "focused": widget.name == self.focus}
         if blocked:
             state["blocked"] = True
-        edges = tuple(float(v) for v in shown)
         return SceneObject(
-            widget.name,
-            widget.kind,
-            "screen",
-            (edges[0], edges[1], edges[2], edges[3]),
-            widget.label,
-            widget.color,
-            text,
-            None,
-            state,
+            name=widget.name,
+            kind=widget.kind,
+            camera="screen",
+            box=(float(shown.x0), float(shown.y0), float(shown.x1), float(shown.y1)),
+            label=widget.label,
+            color=widget.color,
+            text=lines[0].run(clip.clip(widget.text_clip(rect))) if lines else None,
+            state=state,
         )

@@ -109,6 +109,10 @@ class Widget:
         """The text that it shows at ``rect``."""
         return ()
 
+    def extent(self, rect: Rect) -> Rect:
+        """What a person would say it covers."""
+        return rect
+
     def text_clip(self, rect: Rect) -> Rect:
         """The part of ``rect`` in which its text may be drawn."""
         return rect
