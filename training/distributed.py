@@ -27,8 +27,8 @@ from episode import HandeyeError
 
 TIMEOUT = timedelta(hours=2)
 """How long a rank waits for the others: longer than any rollout."""
-STOP = signal.SIGUSR1
-"""What the parent sends its ranks to say: finish the step, save, and end."""
+_asked: Any = None
+"""In a rank that launch() started: the event by which the parent says: finish the step, save, and end."""
 
 
 class RankFailed(HandeyeError):
@@ -169,17 +169,31 @@ def few_threads() -> Iterator[None]:
 def _spawn(fn: Callable[..., Any], args: tuple[Any, ...], ranks: int) -> Any:
     # Spawn, not fork: a fork after the parent opened GL hangs.
     context = multiprocessing.get_context("spawn")
+    asked = context.Event()
     with tempfile.TemporaryDirectory(prefix="handeye-ranks-") as folder:
         workers = [
-            context.Process(target=_worker, args=(index, ranks, folder, fn, args), daemon=False)
+            context.Process(target=_worker, args=(index, ranks, folder, asked, fn, args), daemon=False)
             for index in range(ranks)
         ]
+        with _Interrupts(workers, asked):
+            _start(workers)
+            _wait(workers)
+        return _outcome(Path(folder), workers)
+
+
+def _start(workers: Sequence[Any]) -> None:
+    """Start ranks that are deaf to Ctrl-C, which reaches the whole process group: the parent alone acts on it."""
+    own = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if main:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # ranks inherit that from their first moment on
+    try:
         with _few_threads_env():
             for worker in workers:
                 worker.start()
-        with _ForwardInterrupts(workers):
-            _wait(workers)
-        return _outcome(Path(folder), workers)
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, own)
 
 
 def _wait(workers: Sequence[Any]) -> None:
@@ -212,8 +226,9 @@ def _outcome(folder: Path, workers: Sequence[Any]) -> Any:
     return said[0]
 
 
-def _worker(index: int, ranks: int, folder: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    # Ctrl-C reaches the whole process group; only the parent acts on it, and tells the ranks.
+def _worker(index: int, ranks: int, folder: str, asked: Any, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    global _asked
+    _asked = asked
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["LOCAL_RANK"] = str(index)
     # Loopback by name: the host's own name may not resolve.
@@ -263,15 +278,15 @@ def _few_threads_env() -> Iterator[None]:
 # --- interrupts
 
 
-class _ForwardInterrupts:
+class _Interrupts:
     """In the parent: the first Ctrl-C asks the ranks to stop after their step, the second ends them at once."""
 
-    def __init__(self, workers: Sequence[Any]) -> None:
+    def __init__(self, workers: Sequence[Any], asked: Any) -> None:
         self.workers = workers
-        self.asked = False
+        self.asked = asked
+        self.before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> None:
-        self.before: dict[signal.Signals, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self.before[number] = signal.signal(number, self._handle)
@@ -281,33 +296,37 @@ class _ForwardInterrupts:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        for worker in self.workers:
-            if worker.is_alive():
-                if self.asked:
+        if self.asked.is_set():
+            for worker in self.workers:
+                if worker.is_alive():
                     worker.kill()
-                else:
-                    os.kill(worker.pid, STOP)
-        if self.asked:
             raise KeyboardInterrupt
-        self.asked = True
-        print("\nstopping after this step; press Ctrl-C again to stop at once", file=sys.stderr, flush=True)
+        self.asked.set()
+        _announce()
 
 
 class StopRequest:
     """In a rank: whether somebody asked to stop. ``with StopRequest() as stop: ... if stop.requested: ...``.
 
-    The first signal raises the flag, the second raises KeyboardInterrupt.
+    Where the rank is the process that was started (one rank, or torchrun), the first Ctrl-C or SIGTERM raises the flag
+    and the second raises KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self._signalled = False
         self._before: dict[signal.Signals, Any] = {}
 
+    @property
+    def requested(self) -> bool:
+        if _asked is None:
+            return self._signalled
+        parent = multiprocessing.parent_process()
+        # A rank whose parent was killed would train on unseen.
+        return bool(_asked.is_set()) or (parent is not None and not parent.is_alive())
+
     def __enter__(self) -> StopRequest:
-        # In a process that launch() started Ctrl-C is the parent's business.
-        mine = [STOP] if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else [STOP, signal.SIGINT, signal.SIGTERM]
-        if threading.current_thread() is threading.main_thread():
-            for number in mine:
+        if _asked is None and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -316,8 +335,12 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self._signalled:
             raise KeyboardInterrupt
-        self.requested = True
-        if number != STOP and rank() == 0:
-            print("\nstopping after this step; press Ctrl-C again to stop at once", file=sys.stderr, flush=True)
+        self._signalled = True
+        if rank() == 0:
+            _announce()
+
+
+def _announce() -> None:
+    print("\nstopping after this step; press Ctrl-C again to stop at once", file=sys.stderr, flush=True)

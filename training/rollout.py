@@ -254,6 +254,7 @@ def _play(episode: _Live, turn: Turn) -> bool:
     """Carry out one turn and record it; whether the episode has ended."""
     trajectory, reply, world = episode.trajectory, turn.reply, episode.world
     trajectory.frames.update(turn.frames)
+    trajectory.frames.update(turn.frames)
     with _guarded(episode.spec):
         decision = Decision(
             frames=_keep_frames(episode),

@@ -1,0 +1,214 @@
+"""The whole loop, end to end, on a random tiny model: both worlds, interrupted, resumed, on two ranks."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+
+from policy.tiny import TinyShape, build_tiny
+from policy.vlm import VLM
+from tests import fake_worlds
+from tests.fake_worlds import Strip
+from training import checkpoint, probe, record, worlds
+from training.config import PRESETS, Config, ConfigError
+from training.loop import Interrupted, resumed, train
+from training.probe import BlindPolicy
+from training.run import Diverged, MissingCapability
+from training.update import Learner, micro_batches
+
+SHAPE = TinyShape(vision_depth=1, vision_hidden=32, vision_heads=2, hidden=64, layers=1, heads=2, feed_forward=64)
+TEXTS = ["go to the left edge", "go to the right edge", "click the button", "move the hand to the red marker"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    build_tiny(folder, TEXTS, seed=0, shape=SHAPE)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setitem(worlds.TASKS, Strip.task_id, Strip)
+    fake_worlds.BREAK.clear()
+    yield
+
+
+def debug(model: Path, **changes: Any) -> Config:
+    """The debug preset on a random model: it is paid for short replies, as it would earn nothing else."""
+    changes = {"policy": str(model), "reward": {"task": 1.0, "subgoal": 1.0, "length": -0.01}, **changes}
+    return dataclasses.replace(PRESETS["debug"], **changes)
+
+
+def strip(model: Path, **changes: Any) -> Config:
+    """On a world that costs nothing, in this process."""
+    changes = {"tasks": Strip.task_id, "ranks": 1, "eval_episodes": 0, "group_size": 4, **changes}
+    return debug(model, **changes)
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(run: Path) -> dict[str, str]:
+    """Digest of every file of the newest checkpoint that must not depend on when it was written."""
+    newest = checkpoint.find(run)
+    return {
+        str(p.relative_to(newest)): hashlib.sha256(p.read_bytes()).hexdigest() for p in newest.rglob("*.safetensors")
+    }
+
+
+def test_debug_in_both_worlds_interrupted_and_resumed_is_bit_identical(model: Path, tmp_path: Path) -> None:
+    config = debug(model, steps=2, ranks=2)
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    summary = train(config, straight)
+    with pytest.raises(Interrupted, match="stopped after step 1 of 2; go on with --resume"):
+        train(config, broken, stop_at=1)
+    assert resumed(broken) == (config, broken)
+    # What a run wrote after its last checkpoint before it was killed is written again.
+    with (broken / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "entropy": 0}\n{"step":')
+    train(config, broken, resume=broken)
+
+    assert (straight / "metrics.jsonl").read_bytes() == (broken / "metrics.jsonl").read_bytes()
+    assert weights(straight) == weights(broken) and len(weights(straight)) == 2
+    assert [line["step"] for line in lines(straight)] == [1, 2]
+    assert lines(straight)[0]["updates"] == 1 and lines(straight)[0]["grad_norm"] > 0
+    assert all(line["logp_difference/max"] < 1e-3 for line in lines(straight))
+
+    assert json.loads((straight / "summary.json").read_text()) == summary
+    assert set(summary) == {"tasks", "seconds", "env_steps", "tokens", "peak_memory_mb", "preset", "seed"}
+    assert set(summary["tasks"]) == {"gui/click-button-v0", "sims/reach-v0"}
+    for task in summary["tasks"].values():
+        assert set(task) == {"before", "after"} and all(set(v) == {"success", "n", "interval"} for v in task.values())
+    folder = checkpoint.model_folder(straight)
+    assert AutoModelForImageTextToText.from_pretrained(folder).config.model_type == "qwen3_vl"
+    VLM.load(folder)
+    moments = {p.parent.name for p in record.find(straight / "episodes")}
+    assert moments == {"before", "step-000001", "step-000002", "after"}
+    played = record.load(record.find(straight / "episodes" / "step-000001")[0])
+    advantages = played.decisions[0].advantages
+    assert advantages is not None and advantages.shape == played.decisions[0].generations[0].reply_ids.shape
+
+
+@pytest.mark.parametrize("name", ["gigpo", "reinforce++", "ppo", "clone", "dr-grpo"])
+def test_each_algorithm_takes_its_steps(model: Path, tmp_path: Path, name: str) -> None:
+    config = strip(model, algorithm=name, steps=2, kl=0.01, entropy=0.001, aggregation="sequence", minibatches=2)
+    train(config, tmp_path / name)
+    first, second = lines(tmp_path / name)
+    assert first["updates"] == 2 and first["dropped"] == 0 and first["grad_norm"] > 0
+    assert first["kl/reference"] >= 0 and second["kl/reference"] > 0
+    assert ("value/loss" in first) == (name == "ppo")
+    if name == "clone":
+        assert first["success/gui"] == 1.0
+
+
+def test_cloning_learns_what_the_expert_says(model: Path, tmp_path: Path) -> None:
+    config = strip(model, algorithm="clone", steps=12, learning_rate=1e-2, save_every=100, episodes_every=100)
+    train(config, tmp_path / "run")
+    losses = [line["loss"] for line in lines(tmp_path / "run")]
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_a_policy_that_cannot_be_told_apart_from_a_blind_one_is_refused(model: Path, tmp_path: Path) -> None:
+    train(strip(model, steps=1), tmp_path / "run")
+    episodes = [record.load(path) for path in record.find(tmp_path / "run" / "episodes")]
+    vlm = VLM.load(model).eval()
+    assert probe.look(vlm, episodes) > 1e-5
+    with torch.no_grad():
+        vlm.model.model.visual.patch_embed.proj.weight.zero_()
+    with pytest.raises(BlindPolicy, match="do not change when its images do"):
+        probe.look(vlm, episodes)
+
+
+def test_steps_that_are_not_finite_are_dropped_kept_and_stop_the_run(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = Learner._loss
+
+    def broken(self: Learner, *args: Any) -> Any:
+        loss, far = taken(self, *args)
+        return loss * float("nan"), far
+
+    monkeypatch.setattr(Learner, "_loss", broken)
+    with pytest.raises(Diverged, match=r"3 steps in a row .* last good checkpoint is .*step-000002"):
+        train(strip(model, steps=5), tmp_path / "run")
+    kept = record.find(tmp_path / "run" / "nonfinite" / "step-000001")
+    assert len(kept) == 8 and record.load(kept[0]).decisions
+    before = VLM.load(model).state_dict()
+    after = VLM.load(checkpoint.model_folder(tmp_path / "run")).state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+
+
+def test_what_cannot_work_is_said_before_anything_is_trained(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(strip(model, steps=1), tmp_path / "run")
+    with pytest.raises(ConfigError, match="already holds a run"):
+        train(strip(model), tmp_path / "run")
+    mute = type("Mute", Strip.__bases__, {k: v for k, v in vars(Strip).items() if k != "expert"})
+    monkeypatch.setitem(worlds.TASKS, Strip.task_id, mute)
+    with pytest.raises(MissingCapability, match="clone needs worlds that are Scripted"):
+        train(strip(model, algorithm="clone"), tmp_path / "other")
+
+
+def test_two_ranks_take_the_step_that_one_takes_and_ctrl_c_saves(model: Path, tmp_path: Path) -> None:
+    config = strip(model, steps=500, groups=3, ranks=2, imports=("tests.fake_strip",), save_every=500)
+    program = (
+        "import sys, json; from pathlib import Path; from training.config import Config; from training.loop import *\n"
+        "if __name__ == '__main__':\n"
+        "    try: train(Config.from_json(json.loads(sys.argv[1])), Path(sys.argv[2]))\n"
+        "    except Interrupted as error: print('INTERRUPTED', error); sys.exit(7)\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(program)
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    process = subprocess.Popen(
+        [sys.executable, str(script), json.dumps(config.to_json()), str(tmp_path / "run")],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        metrics = tmp_path / "run" / "metrics.jsonl"
+        deadline = time.monotonic() + 300
+        while not (metrics.is_file() and metrics.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to parent and ranks alike
+        said, _ = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 7 and "go on with --resume" in said
+    done = checkpoint.load_state(checkpoint.find(tmp_path / "run"))["progress"]["step"]
+    assert done >= 1 and len(lines(tmp_path / "run")) == done
+
+    # One rank alone: the sum over ranks of gradients, each over the global token count, is the gradient of the whole.
+    train(dataclasses.replace(config, ranks=1, steps=1), tmp_path / "one")
+    one, two = lines(tmp_path / "one")[0], lines(tmp_path / "run")[0]
+    assert one["tokens"] == two["tokens"] and one["return"] == pytest.approx(two["return"])
+    assert one["grad_norm"] == pytest.approx(two["grad_norm"], rel=1e-4)
+    assert one["entropy"] == pytest.approx(two["entropy"], rel=1e-5)
+
+
+def test_micro_batches_hold_their_budget_and_everything_once() -> None:
+    lengths = [5, 90, 7, 30, 31, 5, 200]
+    batches = micro_batches(lengths, 100)
+    assert sorted(i for b in batches for i in b) == list(range(7))
+    assert batches == [[0, 5, 2], [3, 4], [1], [6]]  # 3·7, 2·31, 90; 200 is over the budget and stands alone
+    assert all(len(b) * max(lengths[i] for i in b) <= 100 or len(b) == 1 for b in batches)
