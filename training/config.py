@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+import tyro
 
 from episode import HandeyeError, nearest
-from training.losses import Aggregation
+
+Aggregation = Literal["token", "sequence", "constant"]
+"""What weighs the same in a loss: tokens, sequences, or tokens over a constant length."""
 
 
 class ConfigError(HandeyeError):
@@ -19,13 +23,13 @@ class ConfigError(HandeyeError):
 class Config:
     """One training run. The same config, seed and ranks give the same run, bit for bit."""
 
-    preset: str = "default"
+    preset: tyro.conf.Suppress[str] = "default"
     """Name under which the run is reported."""
     seed: int = 0
     """Keys every random draw of the run."""
     ranks: int = 2
     """Processes: one a core, or one a GPU. 0 takes as many as there are. Part of what a run's numbers depend on."""
-    imports: tuple[str, ...] = ()
+    imports: tyro.conf.Suppress[tuple[str, ...]] = ()
     """Modules of the user's own, imported on every rank; they add tasks, terms or algorithms to their dicts."""
 
     # --- what is learned

@@ -6,12 +6,10 @@ policy did not sample is masked out of every loss, KL included, and gets exactly
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-Aggregation = Literal["token", "sequence", "constant"]
+from training.config import Aggregation
 
 
 def clipped_surrogate(

@@ -51,10 +51,10 @@ PANELS = (
     Panel(r"reward/.+", "Reward terms", "raw, of a mean episode"),
     Panel(r"progress/.+", "Progress at the end", "share of the sub-goals that hold", "%"),
     Panel(r"entropy", "Entropy", "nats a token; a fall to 0 is collapse"),
-    Panel(r"kl|reference_kl", "KL", "of an update; of the run so far"),
+    Panel(r"kl(/.+)?", "KL", "of an update; from the policy at the start"),
     Panel(r"clip", "Clipped share", "tokens whose ratio left the trust region", "share"),
     Panel(r"grad_norm", "Gradient norm", "before it is scaled down"),
-    Panel(r"loss|value_loss", "Loss"),
+    Panel(r"loss|value/loss", "Loss"),
     Panel(r"return/.+", "Return by task", more=True),
     Panel(r"turns/.+", "Turns an episode", more=True),
     Panel(r"valid", "Valid replies", "share of replies that are an action", "share", more=True),
@@ -238,9 +238,10 @@ def _folded(row: Mapping[str, Any]) -> dict[str, float]:
 
 def _chart(panel: Panel, names: list[str], rows: list[dict[str, float]]) -> dict[str, Any]:
     series = []
+    apart = all("/" in name for name in names)  # then what stands before the slash is the title
     for colour, name in enumerate(names):
         points = [(row.get("step", i), row[name]) for i, row in enumerate(rows) if name in row]
-        label = name.split("/", 1)[1] if "/" in name else name.replace("_", " ")
+        label = (name.split("/", 1)[1] if apart else name).replace("_", " ")
         series.append({"name": label, "colour": colour, **_thinned(points)})
     return {
         "title": panel.title,
