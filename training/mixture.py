@@ -73,6 +73,12 @@ class Mixture:
             "sims": DemoStream(sims.TASKS, {"image_size": (recipe.camera, recipe.camera)}, recipe, seed, split),
         }
 
+    def close(self) -> None:
+        """Frees renderers and worlds."""
+        self._gallery.close()
+        for demos in self._demos.values():
+            demos.close()
+
     def screen(self, index: int, count: tuple[int, int]) -> Item:
         """A random screen with ``count`` = (fewest, most) widgets."""
         rng = stream(self.seed, self.split, "screen", index)
@@ -139,6 +145,10 @@ class DemoStream:
                 return moment
             self._running[which] = None
 
+    def close(self) -> None:
+        for world in self._worlds:
+            world.close()
+
     def _episode(self, world: Any, index: int) -> Iterator[tuple[Observation, Any, list[SceneObject], Advice]]:
         rng = stream(self._seed, self._split, "episode", world.task_id, index)
         observation, _ = world.reset(seed=int(rng.integers(1_000_000)))
@@ -188,6 +198,7 @@ def corpus(seed: int = 0, resets: int = 150) -> list[str]:
                 _, info = world.reset(seed=index)
                 texts.append(info["task"].instruction)
             world.close()
+    mixture.close()
     return texts
 
 

@@ -62,6 +62,10 @@ class PretrainConfig:
     log_every: int = 25
     probe_every: int = 250
     """Steps between probes of held-out skills and savings of the model."""
+    probe_items: int = 16
+    """Pictures of each kind in a probe."""
+    resets: int = 150
+    """Episodes a task, and gallery pictures, from which the tokenizer takes its words."""
     recipe: Recipe = field(default_factory=Recipe)
     shape: TinyShape = field(default_factory=TinyShape)
 
@@ -242,15 +246,17 @@ class Pretrainer:
     # --- looking
 
     @torch.no_grad()
-    def probe(self, items: int = 16) -> dict[str, float]:
+    def probe(self) -> dict[str, float]:
         """Held-out scores by skill, answers forced: whole answers exact, and locations and bins within one."""
         scores: dict[str, list[float]] = defaultdict(list)
         self.vlm.eval()
-        for index in range(items):
-            pictures = [self.held_out.screen(index, self.config.stages[-1]), self.held_out.table(index)]
-            if self.config.recipe.demos:
-                pictures += [self.held_out.demo("gui", index), self.held_out.demo("sims", index)]
-            for item in pictures:
+        for index in range(self.config.probe_items):
+            for item in (
+                self.held_out.screen(index, self.config.stages[-1]),
+                self.held_out.table(index),
+                self.held_out.demo("gui", index),
+                self.held_out.demo("sims", index),
+            ):
                 packed = self.pack(item)
                 vision, _, _ = self.vision([item])
                 with torch.autocast("cpu", torch.bfloat16):
@@ -305,7 +311,7 @@ def pretrain(config: PretrainConfig, out: Path, resume: bool = False) -> None:
     if distributed.rank() == 0 and not resume:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
-        build_tiny(folder, corpus(config.seed), config.seed, config.shape)
+        build_tiny(folder, corpus(config.seed, config.resets), config.seed, config.shape)
     distributed.barrier()
     trainer = Pretrainer(config, folder)
     distributed.broadcast_module(trainer.vlm)
@@ -336,6 +342,8 @@ def pretrain(config: PretrainConfig, out: Path, resume: bool = False) -> None:
                 log.write(json.dumps(row) + "\n")
                 log.flush()
                 print(json.dumps(row), flush=True)
+    trainer.mixture.close()
+    trainer.held_out.close()
     distributed.barrier()
 
 

@@ -18,7 +18,7 @@ class PretrainArgs(Common):
 
     config: Annotated[PretrainConfig, tyro.conf.arg(name="")] = field(default_factory=PretrainConfig)
     """The run."""
-    out: Path = Path("runs/pretrain")
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/pretrain")
     """Where the model (OUT/model) and its curves go."""
     resume: bool = False
     """Go on with the run in OUT from its last probe."""
@@ -28,8 +28,11 @@ def run(argv: list[str]) -> dict[str, str]:
     args = parse(
         PretrainArgs, argv, "pretrain", "Make the tiny base model from nothing: teach it to see our worlds (hours)."
     )
+    from training.card import write_card
     from training.distributed import launch
 
     launch(pretrain, (args.config, args.out, args.resume))
+    command = " ".join(["handeye pretrain", *argv])
+    write_card(args.out, command)
     say(f"model: {args.out / 'model'}")
     return {"model": str(args.out / "model")}

@@ -1,0 +1,129 @@
+"""Pretraining: labels and questions by hand, and a run of a few steps that is resumed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import AutoModelForImageTextToText
+
+from episode import SceneObject, TextRun
+from gui_env.gallery import random_screen
+from perception.dense import ALPHABET, Classes, dense_labels
+from perception.questions import screen_questions, table_questions
+from policy.tiny import TinyShape
+from training.card import write_card
+from training.mixture import Mixture, Recipe, point
+from training.pretrain import PretrainConfig, PretrainError, learning_rate_scale, pretrain
+
+BUTTON = SceneObject(
+    name="b",
+    kind="button",
+    camera="screen",
+    box=(16.0, 0.0, 48.0, 16.0),
+    label="Hi",
+    color="red",
+    text=TextRun("Hi", (20.0, 24.0, 28.0), y=8.0, height=10.0),
+)
+BLANK = np.zeros((32, 64, 3), np.uint8)
+
+
+def test_dense_labels_by_hand() -> None:
+    labels = dense_labels(BLANK, [BUTTON], 8, Classes(("red",), ("background", "button")))
+    h, i = ALPHABET.index("h") + 1, ALPHABET.index("i") + 1
+    # Half patches are 4 px wide: columns 5 and 6 (20..24, 24..28). Rows of patches 0 and 1 have centres 4 and 12, both
+    # within 4.5 px of the text's middle at 8.
+    flat = labels.glyphs.reshape(4, 16)
+    assert flat[0, 5] == flat[1, 5] == h and flat[0, 6] == flat[1, 6] == i
+    assert flat[2:].sum() == 0 and (flat[0] > 0).sum() == 2
+    # Tokens are 16 px: the box covers tokens 1 and 2 of row 0.
+    assert labels.kind.tolist() == [[0, 1, 1, 0], [0, 0, 0, 0]]
+    assert labels.color.tolist() == [[-1, 0, 0, -1], [-1] * 4]
+    assert labels.characters[0, 1].tolist() == [h, i, 0, 0, 0, 0]
+    # Centre (32, 8) of 64 x 32, in 32 bins: 16 and 8.
+    assert labels.centre[0, 2].tolist() == [16, 8]
+
+
+def test_small_things_own_a_token() -> None:
+    dot = replace(BUTTON, box=(30.0, 10.0, 33.0, 12.0), text=None)
+    labels = dense_labels(BLANK, [dot], 8, Classes(("red",), ("background", "button")))
+    assert labels.kind.sum() >= 1
+
+
+def test_glyph_labels_lie_on_ink() -> None:
+    """On real screens, half patches that are said to hold a letter differ from their surroundings more than others."""
+    inked, plain = [], []
+    for seed in range(20):
+        frame, objects = random_screen(seed, (128, 128), "train", (6, 10))
+        labels = dense_labels(frame, objects, 8, Classes.of(objects)).glyphs.reshape(16, 32)
+        contrast = frame.astype(int).sum(2).reshape(16, 8, 32, 4).transpose(0, 2, 1, 3).reshape(16, 32, -1).std(-1)
+        inked.append(contrast[labels > 0].mean())
+        plain.append(contrast[labels == 0].mean())
+    assert np.mean(inked) > 2 * np.mean(plain)
+
+
+def test_questions_answer_themselves() -> None:
+    rng = np.random.default_rng(0)
+    asked = screen_questions([BUTTON], (64, 32), point, rng, 30)
+    by_question = {q.question: q.answer for q in asked}
+    # Centre (32, 8) of 64 x 32 is (0.5, 0.25): bins 16 and 8.
+    assert by_question['Where is "Hi"?'] == "<loc_16><loc_8>"
+    assert by_question["Where is the red button?"] == "<loc_16><loc_8>"
+    assert {q.answer for q in asked if q.skill == "read"} == {'"Hi"'}
+    cube = replace(BUTTON, kind="cube", label="red cube", position=(0.1, 0.0, 0.02), text=None)
+    said = table_questions([cube], lambda p: f"@{p[0]}", rng, 20)
+    assert {(q.question, q.answer) for q in said} == {
+        ("Where is the red cube?", "@0.1"),
+        ("What is at @0.1", "red cube"),
+    }
+
+
+def test_ambiguous_things_are_not_asked_about() -> None:
+    twin = replace(BUTTON, name="c", box=(0.0, 16.0, 30.0, 30.0))
+    assert screen_questions([BUTTON, twin], (64, 32), point, np.random.default_rng(0), 20) == []
+
+
+def test_gallery_items_do_not_depend_on_the_order_in_which_they_are_asked_for() -> None:
+    one, two = Mixture(Recipe(), 3), Mixture(Recipe(), 3)
+    one.screen(0, (2, 5))
+    a, b = one.screen(7, (2, 5)), two.screen(7, (2, 5))
+    assert a.questions == b.questions
+    np.testing.assert_array_equal(a.views[0].frame, b.views[0].frame)
+    for mixture in (one, two):
+        mixture.close()
+
+
+def test_schedule() -> None:
+    config = PretrainConfig(steps=100, warmup=10, decay=0.5)
+    scale = [learning_rate_scale(step, config) for step in (0, 4, 9, 40, 75, 99)]
+    # Rise by tenths, flat, then 25 of the last 50 steps left at step 75, and never below 2 %.
+    assert scale == pytest.approx([0.1, 0.5, 1.0, 1.0, 0.5, 0.02])
+
+
+@pytest.fixture(scope="module")
+def small() -> PretrainConfig:
+    shape = TinyShape(vision_depth=1, vision_hidden=32, vision_heads=2, layers=1, hidden=32, heads=2, feed_forward=64)
+    return PretrainConfig(
+        steps=6, dense_steps=3, screens=2, tables=2, log_every=2, probe_every=3, probe_items=1, resets=5, shape=shape
+    )
+
+
+def test_a_run_learns_writes_a_model_and_resumes(small: PretrainConfig, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    pretrain(replace(small, steps=3), out)
+    with pytest.raises(PretrainError, match="--resume"):
+        pretrain(small, out)
+    pretrain(small, out, resume=True)
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 3, 4, 6]
+    assert all(np.isfinite(row["loss"]) for row in rows) and "heldout/act/near" in rows[-1]
+    AutoModelForImageTextToText.from_pretrained(out / "model")
+    assert "Held-out scores at step 6" in write_card(out, "handeye pretrain").read_text()
+
+
+def test_nothing_to_resume_is_an_error(small: PretrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(PretrainError, match="leave out --resume"):
+        pretrain(small, tmp_path, resume=True)

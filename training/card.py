@@ -1,0 +1,64 @@
+"""The card of a pretrained model: how it was made and what it can do, from the folder of its run alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+CARD = "README.md"
+SKILLS = {
+    "point": 'place of a quoted text on a screen (`Where is "Save"?`)',
+    "read": "text at a place on a screen, never seen before",
+    "color": "colour of a thing on a screen",
+    "locate": "place in the world (x, y, z) of a named thing, from two cameras",
+    "name": "thing at a place in the world",
+    "aim": "arithmetic of a motion from hand to place, without a picture",
+    "act": "what the expert would do now, word for word",
+}
+
+
+def write_card(run: Path, command: str) -> Path:
+    """Write ``model/README.md`` of a pretraining run.
+
+    Args:
+        run: the run's folder, with ``config.json`` and ``metrics.jsonl``.
+        command: the command line that makes the model again.
+    """
+    config: dict[str, Any] = json.loads((run / "config.json").read_text())
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    last = next(row for row in reversed(rows) if any(key.startswith("heldout/") for key in row))
+    shape = config["shape"]
+    scores = "\n".join(
+        f"| {skill} | {what} | {last[f'heldout/{skill}/exact']:.0%} | {last[f'heldout/{skill}/near']:.0%} |"
+        for skill, what in SKILLS.items()
+        if f"heldout/{skill}/exact" in last
+    )
+    text = f"""# tiny-vlm
+
+The base model that handeye ships: a `Qwen3VLForConditionalGeneration` ({shape["vision_depth"]} vision and
+{shape["layers"]} text layers, widths {shape["vision_hidden"]} and {shape["hidden"]}), trained from random weights on
+pictures from handeye's own worlds. It is small enough to learn on a laptop, and it opens with
+`AutoModelForImageTextToText.from_pretrained`.
+
+- **Command:** `{command}` (seed {config["seed"]}, {last["step"]} of {config["steps"]} steps)
+- **Cost:** {last["seconds"] / 60:.0f} minutes; {last["cpu"] / 60:.0f} CPU minutes on each process, one process a core
+- **Data:** generated without end from the train split: random screens and still scenes with questions from their scene
+  graphs, and moments of scripted experts at work in the tasks ({config["recipe"]["demos"]:.0%} of pictures). No data
+  set, no other model.
+- **Way:** {config["dense_steps"]} steps of dense perception alone (heads on the vision tokens, dropped here), then
+  packed questions. Muon for matrices, AdamW for the rest.
+
+Held-out scores at step {last["step"]} (words, colours, pairs, themes and phrasings of the held-out split; answers
+forced token by token; *near* lets numbers be off by one bin):
+
+| skill | question | exact | near |
+|---|---|---|---|
+{scores}
+
+**Limits.** It knows handeye's screens at 128×128 pixels and its tabletop at two 96×96 cameras, the `compact` codec, and
+nothing else: no language beyond the tasks' own, no photographs, no other resolution.
+"""
+    path = run / "model" / CARD
+    path.write_text(text)
+    return path
