@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -16,11 +16,11 @@ from training.commands.options import Common, parse, say
 class PlayArgs(Common):
     """Options of ``handeye play``."""
 
-    task: tyro.conf.Positional[str]
+    task: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ID")]
     """The task's name, as in `handeye list`."""
     policy: str = "expert"
     """A run, checkpoint or model folder, or base, expert, random, noop."""
-    out: Path = Path("episode.html")
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("episode.html")
     """Where to write it; .html plays in any browser, .mp4 and .gif play anywhere."""
     seed: int = 1_000_000
     """Which episode; seeds from 1000000 on are never trained on."""

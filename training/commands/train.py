@@ -12,6 +12,7 @@ import tyro
 from training.__main__ import UsageError, first_rank
 from training.commands.options import Common, parse, percent, say, table
 from training.config import Config, preset
+from training.rewards import RewardWeights
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def run(argv: list[str]) -> dict[str, Any]:
         default, folder = resumed(resume)
     else:
         default, folder = preset(argv[0] if named else "default"), None
+    default = _with_terms(default, argv)
     args = parse(
         TrainArgs, argv[1:] if named else argv, "train [PRESET]", DESCRIPTION, default=TrainArgs(config=default)
     )
@@ -64,11 +66,18 @@ def _resumed(argv: list[str]) -> Path | None:
     return None
 
 
+def _with_terms(default: Config, argv: list[str]) -> Config:
+    """Room for reward terms that the preset does not weigh: ``--reward.NAME`` is an option for those it has alone."""
+    named = (word.removeprefix("--reward.").split("=")[0] for word in argv if word.startswith("--reward."))
+    new = {name: 0.0 for name in named if name not in default.reward}
+    RewardWeights(**new)  # complains about what is no term
+    return replace(default, reward={**default.reward, **new})
+
+
 def _check(config: Config) -> None:
     """Complain about names before there is a run folder with nothing in it."""
     from training.algorithms import algorithm
     from training.players import check_policy
-    from training.rewards import RewardWeights
     from training.worlds import resolve
 
     resolve(config.tasks)
