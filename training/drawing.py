@@ -126,7 +126,7 @@ class Stage:
 
     def __init__(self, trajectory: Trajectory, slides: Sequence[Slide]) -> None:
         self._episode = trajectory
-        self._count = len(slides)
+        self._slides = slides
         self._cameras = cameras(trajectory)
         shapes = [enlarged(trajectory.frames[self._first(c)]).size for c in self._cameras]
         self._moves = any(s.motion for s in slides)
@@ -142,7 +142,10 @@ class Stage:
         return next(frames[camera] for frames in seen if camera in frames)
 
     def picture(self, slide: Slide | None, number: int, marked: bool = True) -> Frame:
-        """The picture of decision ``number`` (0-based), or of the end where ``slide`` is None. RGB."""
+        """The picture of decision ``number`` (0-based), or of the end where ``slide`` is None. RGB.
+
+        Not ``marked``: the moment before, when nothing was done yet.
+        """
         canvas = Image.new("RGB", (self._width, self._height), PAPER)
         x = PAD
         for camera in self._cameras:
@@ -157,30 +160,32 @@ class Stage:
             x += view.width + PAD
         if slide and slide.motion:
             canvas.paste(dial(slide.motion, max(self._top, 1)), (x, PAD))
-        self._story(ImageDraw.Draw(canvas), slide, number)
+        self._story(ImageDraw.Draw(canvas), slide, number, marked)
         return np.asarray(canvas)
 
-    def _story(self, draw: ImageDraw.ImageDraw, slide: Slide | None, number: int) -> None:
+    def _story(self, draw: ImageDraw.ImageDraw, slide: Slide | None, number: int, done: bool) -> None:
         task, outcome, y = self._episode.task, self._episode.outcome, self._top + 2 * PAD
         head = f"{task.id}   seed {task.seed}"
         draw.text((PAD, y), head, MUTED, font(14))
-        right = f"{number + 1} / {self._count}" if slide else outcome.value.replace("_", " ")
+        right = f"{number + 1} / {len(self._slides)}" if slide else outcome.value.replace("_", " ")
         draw.text((self._width - PAD, y), right, MUTED if slide else OUTCOME[outcome], font(16), anchor="ra")
         y = self._lines(draw, task.instruction, y + 24, 2, INK, 16)
         if slide:
             y = self._lines(draw, slide.thought, y, 2, MUTED, 14)
+        if slide and done:
             said = slide.action if slide.valid else f"no action: {slide.reply}"
             y = self._lines(draw, said, y, 1, ACTION if slide.valid else BAD, 16)
             paid = "   ".join(f"{name} {amount:+.2f}" for name, amount in slide.terms.items() if amount)
             self._lines(draw, paid or "no reward", y, 1, GOOD if paid else MUTED, 14)
-        held = slide.subgoals if slide else self._held()
+        held = self._held(number if done and slide else number - 1)
         y = self._height - PAD - 22 * self._rows
         for subgoal in task.subgoals:
             self._tick(draw, y, subgoal.name, held.get(subgoal.name, False))
             y += 22
 
-    def _held(self) -> dict[str, bool]:
-        return self._episode.decisions[-1].subgoals if self._episode.decisions else {}
+    def _held(self, after: int) -> dict[str, bool]:
+        """Sub-goals that hold after decision ``after``."""
+        return self._slides[after].subgoals if 0 <= after < len(self._slides) else {}
 
     def _tick(self, draw: ImageDraw.ImageDraw, y: int, name: str, held: bool) -> None:
         draw.rounded_rectangle((PAD, y + 1, PAD + 14, y + 15), 3, GOOD if held else None, GOOD if held else MUTED, 1)

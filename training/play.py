@@ -25,13 +25,16 @@ class FilmError(HandeyeError):
 def film(trajectory: Trajectory, path: Path, pieces: Pieces | None = None) -> Path:
     """Write ``trajectory`` to ``path``; the suffix chooses the format. ``pieces`` spells out tokens on a page."""
     check_suffix(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".html":
-        path.write_text(film_page(trajectory, pieces), "utf-8")
-    elif path.suffix == ".mp4":
-        _mp4(trajectory, path)
-    else:
-        _gif(trajectory, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".html":
+            path.write_text(film_page(trajectory, pieces), "utf-8")
+        elif path.suffix == ".mp4":
+            _mp4(trajectory, path)
+        else:
+            _gif(trajectory, path)
+    except OSError as error:
+        raise FilmError(f"{path} cannot be written: {error}") from error
     return path
 
 

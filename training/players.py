@@ -62,7 +62,7 @@ def player(policy: str, codec: str = "") -> tuple[Agent, Pieces | None]:
     if policy == "noop":
         return agent.NoopAgent(), None
     if policy == "expert":
-        return agent.ExpertAgent(codec_named(codec or "compact"), thought=True), None
+        return agent.ExpertAgent(codec_named(codec or "compact"), thought="words"), None
     return _model(policy, codec)
 
 

@@ -77,14 +77,17 @@ def write_report(run: Path) -> Path:
     """Write ``run/report.html`` and return its path.
 
     Raises:
-        ReportError: ``run`` is no run folder.
+        ReportError: ``run`` is no run folder, or cannot be written to.
     """
     if not (run / "config.json").is_file() and not (run / "metrics.jsonl").is_file():
         raise ReportError(f"{run} is no run folder: neither config.json nor metrics.jsonl is in it")
     page = render(run)
     path, aside = run / "report.html", run / "report.html.part"
-    aside.write_text(page, "utf-8")
-    os.replace(aside, path)
+    try:
+        aside.write_text(page, "utf-8")
+        os.replace(aside, path)
+    except OSError as error:
+        raise ReportError(f"{path} cannot be written: {error}; free some space, then handeye report {run}") from error
     return path
 
 

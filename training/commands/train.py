@@ -88,7 +88,7 @@ def _check(config: Config) -> None:
 
 def _train(config: Config, out: Path, resume: Path | None) -> dict[str, Any]:
     from training.loop import train
-    from training.report import write_report
+    from training.report import ReportError, write_report
 
     if resume is None:
         _check(config)
@@ -98,7 +98,10 @@ def _train(config: Config, out: Path, resume: Path | None) -> dict[str, Any]:
     finally:
         # However it ended, what there is can be looked at.
         if first_rank() and (out / "metrics.jsonl").is_file():
-            say(f"report: {write_report(out)}")
+            try:
+                say(f"report: {write_report(out)}")
+            except ReportError as error:  # must not hide what ended the run
+                say(f"no report: {error}")
     rows = [
         [task, *(percent(moments[when]) if when in moments else "" for when in ("before", "after"))]
         for task, moments in summary["tasks"].items()
