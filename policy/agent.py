@@ -26,7 +26,7 @@ from episode import (
     frame_key,
 )
 from policy.codecs import Codec, Reply
-from policy.codecs.base import POINTING, still, understood
+from policy.codecs.base import POINTING, Thought, still, understood, written
 from policy.context import ContextBuilder, Dialect, Message, Prompt
 from policy.engine import Engine, Sampling
 from policy.vlm import VLM
@@ -90,7 +90,7 @@ class ExpertAgent:
     With ``context`` its turns hold generations as a model's do (prompt, reply, no log-probs), to learn from.
     """
 
-    def __init__(self, codec: Codec, thought: bool = False, context: ContextBuilder | None = None) -> None:
+    def __init__(self, codec: Codec, thought: Thought = "none", context: ContextBuilder | None = None) -> None:
         self.codec = codec
         self.thought = thought
         self.context = context
@@ -101,7 +101,7 @@ class ExpertAgent:
     def _turn(self, request: Request) -> Turn:
         if not isinstance(request.world, Scripted):
             raise AgentError("this world has no scripted expert: play it with a model, `random` or `noop`")
-        text = self.codec.format(request.world.expert(), request.embodiment, self.thought)
+        text = written(self.codec, request.world.expert(), request.embodiment, self.thought)
         reply = read(self.codec, text, request)
         if self.context is None:
             return Turn([], reply)

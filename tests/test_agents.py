@@ -97,7 +97,7 @@ def vlm(tmp_path_factory: pytest.TempPathFactory) -> VLM:
 
 def test_expert_goes_through_the_grid() -> None:
     """The expert's (0, 0) lies in bin 0, whose centre is pixel 2; 31 mm become 2 bins of 15 mm."""
-    agent: Agent = ExpertAgent(COMPACT, thought=True)
+    agent: Agent = ExpertAgent(COMPACT, thought="words")
     click = FakeWorld(SCREEN, Advice((screen_action("click", 0, 0),), thought="there"))
     move = FakeWorld(BODY, Advice(tuple(chunk_of(BODY, (0.031, 0, 0), -1.0)), point=(0, 0, 0)))
     first, second = agent.act([request(SCREEN, click), request(BODY, move)])

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import tyro
 
 from episode import HandeyeError, nearest
+from policy.codecs.base import Thought
 
 Aggregation = Literal["token", "sequence", "constant"]
 """What weighs the same in a loss: tokens, sequences, or tokens over a constant length."""
@@ -51,8 +52,8 @@ class Config:
     """Frames of each camera that a turn sees, the current one included."""
     last_actions: int = 0
     """Actions of the turns before that a turn is told."""
-    thought: bool = True
-    """Whether experts that are cloned write their thought before the action."""
+    thought: Thought = "place"
+    """What experts that are cloned write before the action: none, place (on bodies, as the base does), or words."""
 
     # --- collecting
     steps: int = 60

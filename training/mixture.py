@@ -18,6 +18,7 @@ import sims
 from episode import Advice, Body, Frame, Observation, SceneObject, Screen, Split, chunk_of, screen_action, stream
 from gui_env.gallery import random_screen
 from perception.questions import Question, screen_questions, table_questions
+from policy.codecs.base import written
 from policy.codecs.compact import BINS, LOCATIONS, Compact, locate
 from policy.context import turn_text
 from sims.gallery import Gallery
@@ -99,9 +100,7 @@ class Mixture:
         """A moment of an expert's episode: what it would do, and questions about the same picture."""
         rng = stream(self.seed, self.split, "demo", world, index)
         observation, embodiment, objects, advice = self._demos[world].next(index)
-        reply = self.codec.format(advice, embodiment, thought=True)
-        if isinstance(embodiment, Screen):
-            reply = self.codec.format(advice, embodiment, thought=False)
+        reply = written(self.codec, advice, embodiment, "place")
         state = self.codec.observe(observation.get("proprio"), embodiment)
         act = Question("act", turn_text(observation["instruction"], state), reply)
         count = self.recipe.questions - 1

@@ -7,8 +7,8 @@ a reply may lean on (the gripper as it is, the pointer where it was left) is han
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,16 @@ class Codec(Protocol):
 
     def observe(self, proprio: NDArray[np.float32] | None, embodiment: Embodiment) -> str:
         """The state of the body as text for the prompt; empty on screens."""
+
+
+Thought = Literal["none", "place", "words"]
+"""What an expert writes before its action: nothing, where it is heading (bodies only), or that and a sentence."""
+
+
+def written(codec: Codec, advice: Advice, embodiment: Embodiment, thought: Thought) -> str:
+    """An expert's advice as a model would say it."""
+    spoken = advice if thought == "words" else replace(advice, thought="")
+    return codec.format(spoken, embodiment, thought != "none")
 
 
 def no_action(error: str, embodiment: Embodiment, grip: float = 1.0) -> Reply:
