@@ -86,7 +86,7 @@ function player(episode, frames) {
 
 // A screen action on the frame, in the frame's pixels; a white rim under each line, so that it shows on any theme.
 function drawn(mark, frame) {
-  const u = Math.max(frame.w, frame.h) / 128, x = mark.x + 0.5, y = mark.y + 0.5, shapes = [];
+  const u = Math.max(1, Math.max(frame.w, frame.h) / 200), x = mark.x + 0.5, y = mark.y + 0.5, shapes = [];
   const both = (tag, attributes) => shapes.push(
     svg(tag, { ...attributes, class: "rim", "stroke-width": 2 * u }), svg(tag, { ...attributes, class: "line", "stroke-width": u }));
   const arrow = (x2, y2, x1 = x, y1 = y) => {
