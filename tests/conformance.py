@@ -36,7 +36,7 @@ from episode import (
     screen_action,
     stream,
 )
-from policy.codecs import CODECS
+from policy.codecs import Codec
 from training import worlds
 
 HELDOUT_SEEDS = 1_000_000
@@ -203,16 +203,15 @@ def idle_action(world: World) -> Action:
     return chunk_of(body, (0, 0, 0), 1.0)[0] if isinstance(body, Body) else screen_action("noop")
 
 
-def run_expert(world: World, seed: int, split: Split, codec_name: str, thought: bool) -> Account:
+def run_expert(world: World, seed: int, split: Split, codec: Codec, thought: bool) -> Account:
     """One episode of the expert, every decision written and read again by a codec."""
-    codec = CODECS[codec_name]
     _, info = world.reset(seed=episode_seed(seed, split))
     start, paid, grip = float(info["progress"]), 0.0, 1.0
     task: Task = info["task"]
     while True:
         text = codec.format(world.expert(), world.embodiment, thought)
         reply = codec.parse(text, world.embodiment, grip=grip)
-        assert reply.valid, f"{codec_name} cannot read what it wrote: {text!r}: {reply.error}"
+        assert reply.valid, f"{codec.name} cannot read what it wrote: {text!r}: {reply.error}"
         for action in reply.actions:
             reward, terminated, truncated, info = world.advance(action)
             paid += account_step(task, reward, info)

@@ -18,6 +18,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from episode import Body, Outcome, Screen, Split, Task
+from perception.views import Fit, Letterbox, Pad, Resize
+from policy.codecs import CODECS, Codec
+from policy.codecs.placed import Placed
 from tests.conformance import (
     Job,
     World,
@@ -43,11 +46,20 @@ from training.evaluate import wilson
 ROOT = Path(__file__).resolve().parent.parent
 TASKS = task_ids()
 SPLITS: tuple[Split, ...] = ("train", "heldout")
-SCREEN_SIZES = {
-    "compact": [(128, 128)],
-    "qwen": [(128, 128), (256, 192), (640, 480), (1280, 800)],
+SIZES = ((128, 128), (256, 192), (640, 480), (1280, 800))
+COMPACT, QWEN = CODECS["compact"], CODECS["qwen"]
+ON_SCREENS: dict[str, tuple[Codec, tuple[tuple[int, int], ...]]] = {
+    "compact": (COMPACT, SIZES),
+    "compact-resized": (Placed(COMPACT, Resize(128, 128)), ((256, 192), (640, 480))),
+    "qwen": (QWEN, SIZES),
+    "qwen-letterboxed": (Placed(QWEN, Letterbox(512, 512)), ((640, 480), (1280, 800))),
+    "qwen-fitted": (Placed(QWEN, Fit(32, 640 * 640)), ((250, 190), (1280, 800))),
+    "qwen-padded": (Placed(QWEN, Pad(32)), ((250, 190),)),
 }
-"""Where the expert must meet its bar. The location tokens of ``compact`` are made for the smallest screen."""
+"""Codecs, bare and behind views, and the sizes of screens at which the expert must meet its bar through them."""
+ON_BODIES: dict[str, tuple[Codec, tuple[tuple[int, int], ...]]] = {
+    name: (codec, ((96, 96),)) for name, codec in CODECS.items()
+}
 DECISIONS = 8
 
 
@@ -56,15 +68,17 @@ def is_screen(task_id: str) -> bool:
 
 
 def expert_cases() -> list[Any]:
-    """Task, codec, options of the world."""
-    cases = []
-    for task_id in TASKS:
-        sizes = SCREEN_SIZES if is_screen(task_id) else {"compact": [None], "qwen": [None]}
-        for codec, at in sizes.items():
-            for size in at:
-                name = f"{task_id}-{codec}" + (f"-{size[0]}x{size[1]}" if size else "")
-                cases.append(pytest.param(task_id, codec, {"size": size} if size else {}, id=name))
-    return cases
+    """Task, codec, size of its frames."""
+    return [
+        pytest.param(task_id, codec, size, id=f"{task_id}-{name}-{size[0]}x{size[1]}")
+        for task_id in TASKS
+        for name, (codec, sizes) in (ON_SCREENS if is_screen(task_id) else ON_BODIES).items()
+        for size in sizes
+    ]
+
+
+def sized(task_id: str, split: Split, size: tuple[int, int]) -> World:
+    return make(task_id, split, **({"size": size} if is_screen(task_id) else {"image_size": size}))
 
 
 # --- gymnasium, spaces, observations
@@ -145,7 +159,7 @@ def test_step_is_advance_then_observe(task_id: str) -> None:
 @pytest.mark.parametrize("task_id", TASKS)
 def test_other_sizes(task_id: str) -> None:
     if is_screen(task_id):
-        for width, height in SCREEN_SIZES["qwen"]:
+        for width, height in SIZES:
             world = make(task_id, size=(width, height))
             assert world.reset(seed=1)[0]["frames"]["screen"].shape == (height, width, 3)
             world.close()
@@ -307,7 +321,7 @@ def test_progress_adds_up_and_endings_are_named(task_id: str) -> None:
     world.close()
 
 
-def expert_successes(world: World, seeds: range, split: Split, codec: str) -> int:
+def expert_successes(world: World, seeds: range, split: Split, codec: Codec) -> int:
     total = 0
     for seed in seeds:
         account = run_expert(world, seed, split, codec, thought=seed % 2 == 0)
@@ -316,12 +330,12 @@ def expert_successes(world: World, seeds: range, split: Split, codec: str) -> in
     return total
 
 
-@pytest.mark.parametrize(("task_id", "codec", "options"), expert_cases())
-def test_expert_meets_its_bar_through_the_codec(task_id: str, codec: str, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("task_id", "codec", "size"), expert_cases())
+def test_expert_meets_its_bar_through_the_codec(task_id: str, codec: Codec, size: tuple[int, int]) -> None:
     """Ten seeds cannot measure a bar of .98; they can refuse one: the interval must reach it."""
     successes = 0
     for split in SPLITS:
-        world = make(task_id, split, **options)
+        world = sized(task_id, split, size)
         successes += expert_successes(world, range(5), split, codec)
         world.close()
     assert wilson(successes, 10)[1] >= world.expert_bar, f"{successes} of 10"
@@ -329,9 +343,9 @@ def test_expert_meets_its_bar_through_the_codec(task_id: str, codec: str, option
 
 @pytest.mark.slow
 @pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize(("task_id", "codec", "options"), expert_cases())
-def test_expert_over_200_seeds(task_id: str, codec: str, options: dict[str, Any], split: Split) -> None:
-    world = make(task_id, split, **options)
+@pytest.mark.parametrize(("task_id", "codec", "size"), expert_cases())
+def test_expert_over_200_seeds(task_id: str, codec: Codec, size: tuple[int, int], split: Split) -> None:
+    world = sized(task_id, split, size)
     assert world.expert_bar >= (0.98 if is_screen(task_id) else 0.95)
     successes = expert_successes(world, range(200), split, codec)
     world.close()
