@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,9 +24,11 @@ from policy.vlm import VLM
 from tests import fake_worlds
 from tests.fake_worlds import Strip
 from training import checkpoint, probe, record, worlds
+from training.algorithms import ALGORITHMS
 from training.config import PRESETS, Config, ConfigError
 from training.loop import Interrupted, resumed, train
 from training.probe import BlindPolicy
+from training.rewards import TERMS
 from training.run import Diverged, MissingCapability
 from training.update import Learner, micro_batches
 
@@ -204,6 +207,26 @@ def test_two_ranks_take_the_step_that_one_takes_and_ctrl_c_saves(model: Path, tm
     assert one["tokens"] == two["tokens"] and one["return"] == pytest.approx(two["return"])
     assert one["grad_norm"] == pytest.approx(two["grad_norm"], rel=1e-4)
     assert one["entropy"] == pytest.approx(two["entropy"], rel=1e-5)
+
+
+@pytest.mark.parametrize(("page", "name"), [("adding-an-algorithm", "reward-to-go"), ("adding-a-reward", "calm")])
+def test_the_examples_of_the_guides_train(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str, name: str
+) -> None:
+    for table in (ALGORITHMS, PRESETS, TERMS):
+        # Restores whatever the example adds.
+        monkeypatch.setitem(table, name, None)  # type: ignore[arg-type]
+        monkeypatch.setitem(table, "repeated", None)  # type: ignore[arg-type]
+        del table[name], table["repeated"]  # type: ignore[attr-defined]
+    text = (Path(__file__).parent.parent / "docs" / f"{page}.md").read_text()
+    programs = [p for p in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if p.startswith("# ")]
+    exec(compile(programs[0], page, "exec"), {})
+    mine = PRESETS[name]
+    config = strip(model, steps=1, algorithm=mine.algorithm, reward={**mine.reward, "length": -0.01})
+    train(config, tmp_path / "run")
+    [line] = lines(tmp_path / "run")
+    assert line["updates"] == 1
+    assert name != "calm" or line["reward/repeated/gui/strip-v0"] > 0
 
 
 def test_micro_batches_hold_their_budget_and_everything_once() -> None:

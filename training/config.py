@@ -108,7 +108,7 @@ class Config:
     """How far a value may move from its old one before its loss counts no further; 0 is off."""
     aggregation: Aggregation = "token"
     """What weighs the same: tokens, sequences, or tokens over a constant length."""
-    token_budget: int = 16384
+    token_budget: int = 4096
     """Tokens, padding included, that go through the model at once in an update."""
     bf16: bool = True
     """Compute rollouts and updates under bfloat16 autocast where the machine is quick at it; weights stay float32."""

@@ -39,6 +39,11 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def is_first_process() -> bool:
+    """Whether this process is the first, or the only one, already before ranks have found each other."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 

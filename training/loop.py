@@ -8,7 +8,7 @@ from typing import Any
 from episode import HandeyeError
 from training import checkpoint
 from training.config import Config
-from training.distributed import StopRequest, any_rank, launch
+from training.distributed import StopRequest, any_rank, is_first_process, launch
 from training.metrics import whole_groups
 from training.rewards import score
 from training.rollout import collect
@@ -33,10 +33,10 @@ def train(config: Config, out: Path, resume: Path | None = None, *, stop_at: int
         Interrupted: by Ctrl-C; the text says how to go on.
         HandeyeError: everything else that was foreseen.
     """
-    if resume is None:
-        begin_folder(config, out)
-    else:
+    if resume is not None:
         checkpoint.find(resume)  # before any rank is started
+    elif is_first_process():
+        begin_folder(config, out)
     summary: dict[str, Any] = launch(train_rank, (config, out, resume, stop_at), min(config.ranks, config.groups))
     return summary
 
