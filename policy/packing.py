@@ -25,6 +25,8 @@ class Exchange:
 
     question: tuple[int, ...]
     answer: tuple[int, ...]
+    weight: float = 1.0
+    """Of each of its answer's tokens in the loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,15 @@ class PackedOutput:
     """[N, V] float32, banned tokens left out."""
     targets: Tensor
     """[N] int64."""
-    row: Tensor
-    """[N] index of the packed row."""
+    weights: Tensor
+    """[N] float32."""
 
 
 def packed_forward(vlm: VLM, rows: Sequence[Packed], image_inputs: dict[str, object]) -> PackedOutput:
     """Logits at every answer token of packed rows; ``image_inputs`` as made by the family for the rows' images."""
     ids, mask, positions, answer = _pack(vlm, rows)
+    # Answers stand in the order of rows and exchanges, as boolean indexing reads them.
+    weights = [e.weight for r in rows for e in r.exchanges for _ in e.answer]
     output = vlm.model.base_model(
         input_ids=ids.to(vlm.device),
         attention_mask=mask.to(vlm.device),
@@ -66,7 +70,7 @@ def packed_forward(vlm: VLM, rows: Sequence[Packed], image_inputs: dict[str, obj
     return PackedOutput(
         logits=logits.masked_fill(vlm.bans, LOWEST),
         targets=ids[answer].to(vlm.device),
-        row=answer.nonzero()[:, 0].to(vlm.device),
+        weights=torch.tensor(weights, device=vlm.device),
     )
 
 

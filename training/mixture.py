@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import gui_env
 import sims
 from episode import Advice, Body, Frame, Observation, SceneObject, Screen, Split, chunk_of, screen_action, stream
+from gui_env import content
 from gui_env.gallery import random_screen
 from perception.questions import Question, screen_questions, table_questions
 from policy.codecs.base import written
@@ -23,7 +24,7 @@ from policy.codecs.compact import BINS, LOCATIONS, Compact, locate
 from policy.context import turn_text
 from sims.gallery import Gallery
 
-SKILLS = ("point", "read", "color", "locate", "name", "aim", "act")
+SKILLS = ("point", "read", "color", "copy", "locate", "name", "aim", "act")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Recipe:
     camera: int = 96
     questions: int = 10
     """Asked of one picture."""
+    copies: int = 3
+    """Of the questions of a screen, how many are about typing what is quoted, without a look at the picture."""
     demos: float = 0.35
     """Share of pictures that come from experts at work in a task; the others come from the galleries."""
     mistakes: float = 0.3
@@ -85,7 +88,8 @@ class Mixture:
         rng = stream(self.seed, self.split, "screen", index)
         size = (self.recipe.screen, self.recipe.screen)
         frame, objects = random_screen(int(rng.integers(2**40)), size, self.split, count)
-        questions = screen_questions(objects, size, point, rng, self.recipe.questions)
+        questions = screen_questions(objects, size, point, rng, self.recipe.questions - self.recipe.copies)
+        questions += [self._copy(rng) for _ in range(self.recipe.copies)]
         return Item((View(frame, tuple(objects)),), tuple(questions))
 
     def table(self, index: int) -> Item:
@@ -106,12 +110,24 @@ class Mixture:
         count = self.recipe.questions - 1
         if isinstance(embodiment, Screen):
             size = (embodiment.width, embodiment.height)
-            asked = screen_questions(objects, size, point, rng, count)
+            asked = screen_questions(objects, size, point, rng, count - self.recipe.copies)
+            asked += [self._copy(rng) for _ in range(self.recipe.copies)]
         else:
             body = embodiment
             asked = table_questions(objects, lambda p: locate(tuple(p), body), rng, count // 2)
             asked += [self._aim(rng, body, observation["proprio"]) for _ in range(count - len(asked))]
         return Item(_views(observation["frames"], objects), (act, *asked))
+
+    def _copy(self, rng: np.random.Generator) -> Question:
+        """Typing what is quoted: which of two texts, letter by letter."""
+        texts = [content.label(rng, self.split), content.secret(rng)]
+        rng.shuffle(texts)
+        if rng.random() < 0.5:
+            texts = [text.lower() for text in texts]
+        which = int(rng.integers(2))
+        names = ("user", "password")
+        quoted = " ".join(f'{name} "{text}"' for name, text in zip(names, texts, strict=True))
+        return Question("copy", f"{quoted} type {names[which]}", f'type"{texts[which]}"')
 
     def _aim(self, rng: np.random.Generator, body: Body, proprio: NDArray[np.float32]) -> Question:
         """Arithmetic without a picture: from here to there, in bins. Differences are not learned from images alone."""

@@ -38,8 +38,10 @@ class PretrainConfig:
     """One pretraining run. Lengths are in optimiser steps."""
 
     seed: int = 0
-    steps: int = 9000
-    dense_steps: int = 2200
+    init: str = ""
+    """A model folder to go on from, with new optimisers and heads; empty starts from random weights."""
+    steps: int = 10_000
+    dense_steps: int = 2500
     """Steps of dense perception alone, at the start."""
     screens: int = 6
     """Screens a step, over all processes."""
@@ -54,6 +56,8 @@ class PretrainConfig:
     """Share of the run, at its end, over which the learning rates fall linearly to 2 %."""
     clip: float = 1.0
     dense_weight: float = 1.0
+    act_weight: float = 3.0
+    """Weight of what an expert would do, against the other questions: there is one of it a picture."""
     dense_widgets: tuple[int, int] = (6, 14)
     """Widgets on a gallery screen while perception is trained alone: as much to read as fits."""
     stages: tuple[tuple[int, int], ...] = ((1, 2), (1, 4), (2, 8))
@@ -72,8 +76,10 @@ class PretrainConfig:
 
 STATE = "state.safetensors"
 """In the run's folder: everything that a resumed run needs beside its config."""
-WEIGHTS = {"location": 1.0, "bin": 1.0, "character": 0.7, "rest": 0.2}
-"""Loss weights by kind of answer token; each kind is averaged by itself, so that rare kinds count."""
+WEIGHTS = {"location": 1.0, "bin": 1.0, "character": 0.7, "word": 0.7, "rest": 0.1}
+"""Loss weights by kind of answer token; each kind is averaged by itself, so that rare kinds count.
+
+Words choose the action (``click`` or ``type``): buried among quotes and end tokens they were not learned."""
 
 
 class Pretrainer:
@@ -113,15 +119,15 @@ class Pretrainer:
         return [(muon, self.config.muon_lr), (adam, self.config.lr)]
 
     def _token_kinds(self) -> Tensor:
-        """[V] 0 location, 1 bin, 2 character, 3 rest."""
-        kinds = torch.full((len(self.vlm.tokenizer),), 3)
+        """[V] index into ``WEIGHTS``."""
+        kinds = torch.full((len(self.vlm.tokenizer),), 4)
         for token, index in self.vlm.tokenizer.get_vocab().items():
             if token.startswith("<loc_"):
                 kinds[index] = 0
             elif token.startswith("<a") and token.endswith(">"):
                 kinds[index] = 1
-            elif len(token) == 1 and token.isalnum():
-                kinds[index] = 2
+            elif token.isalnum():
+                kinds[index] = 2 if len(token) == 1 else 3
         return kinds
 
     # --- what a resumed run needs
@@ -175,7 +181,8 @@ class Pretrainer:
             asked, _, said = q.question.partition("\0")
             question, given = self._encode(asked), self._encode(said)
             end = () if q.skill == "aim" else self._end
-            exchanges.append(Exchange(question + self._answer + given, self._encode(q.answer) + end))
+            weight = self.config.act_weight if q.skill == "act" else 1.0
+            exchanges.append(Exchange(question + self._answer + given, self._encode(q.answer) + end, weight))
         return Packed(tuple(prefix), tuple(v.frame for v in item.views), tuple(exchanges))
 
     def _encode(self, text: str) -> tuple[int, ...]:
@@ -196,14 +203,14 @@ class Pretrainer:
     def language(self, items: list[Item], vision: Any) -> tuple[Tensor, dict[str, float]]:
         with torch.autocast("cpu", torch.bfloat16):
             out = packed_forward(self.vlm, [self.pack(i) for i in items], {"mm_encoder_outputs": {"image": vision}})
-        losses = F.cross_entropy(out.logits, out.targets, reduction="none")
+        losses = F.cross_entropy(out.logits, out.targets, reduction="none") * out.weights
         right = (out.logits.argmax(-1) == out.targets).float()
         kinds = self.kinds[out.targets]
         total, accuracy = torch.zeros(()), {}
         for number, (name, weight) in enumerate(WEIGHTS.items()):
             on = kinds == number
             if on.any():
-                total = total + weight * losses[on].mean()
+                total = total + weight * losses[on].sum() / out.weights[on].sum()
                 accuracy[f"token/{name}"] = float(right[on].mean())
         return total, accuracy
 
@@ -311,7 +318,10 @@ def pretrain(config: PretrainConfig, out: Path, resume: bool = False) -> None:
     if distributed.rank() == 0 and not resume:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
-        build_tiny(folder, corpus(config.seed, config.resets), config.seed, config.shape)
+        if config.init:
+            VLM.load(config.init).save(folder)
+        else:
+            build_tiny(folder, corpus(config.seed, config.resets), config.seed, config.shape)
     distributed.barrier()
     trainer = Pretrainer(config, folder)
     distributed.broadcast_module(trainer.vlm)

@@ -1,0 +1,150 @@
+"""Learning experiments: GRPO, PPO and the cloning control over several seeds, from the same base.
+
+    python -m benchmarks.learning [--out DIR] [--seeds 3] [--report-only]
+
+Runs one after another (each uses all ranks of its preset) into ``DIR/PRESET-SEED`` and leaves out those that are
+finished, so that it can be interrupted. The control, ``clone``, gets the CPU time of training of the first ``default``
+run. Then writes the tables between the markers of ``docs/results.md`` and ``docs/media/learning.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.evaluate import wilson
+
+ROOT = Path(__file__).resolve().parent.parent
+PRESETS = {"default": "GRPO", "ppo": "PPO", "clone": "cloning (control)"}
+WORLDS = {"gui": "GUI", "sims": "MuJoCo"}
+BEGIN, END = "<!-- learning: begin -->", "<!-- learning: end -->"
+
+
+def run_all(out: Path, seeds: int) -> None:
+    """Every preset and seed that has no summary yet."""
+    for preset in PRESETS:
+        for seed in range(seeds):
+            folder = out / f"{preset}-{seed}"
+            if (folder / "summary.json").is_file():
+                continue
+            command = [sys.executable, "-m", "training", "train", preset, "--seed", str(seed), "--out", str(folder)]
+            if preset == "clone":
+                budget = rows(out / "default-0" / "timings.jsonl")[-1]["cpu_seconds"]
+                command += ["--cpu-seconds", str(budget), "--steps", "1000"]
+            subprocess.run(command, cwd=ROOT, check=True)
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def world_mean(summary: dict[str, Any], world: str, when: str) -> tuple[float, float, float]:
+    """Mean success over a world's tasks, and the Wilson interval of all its episodes together."""
+    cells = [v[when] for k, v in summary["tasks"].items() if k.startswith(f"{world}/")]
+    successes = sum(round(c["success"] * c["n"]) for c in cells)
+    n = sum(c["n"] for c in cells)
+    low, high = wilson(successes, n)
+    return float(np.mean([c["success"] for c in cells])), low, high
+
+
+def percent(mean: float, low: float, high: float) -> str:
+    return f"{mean:.0%} ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def tables(out: Path, seeds: int) -> str:
+    """Markdown: one table of worlds, one of tasks."""
+    found = {
+        (preset, seed): json.loads((out / f"{preset}-{seed}" / "summary.json").read_text())
+        for preset in PRESETS
+        for seed in range(seeds)
+        if (out / f"{preset}-{seed}" / "summary.json").is_file()
+    }
+    numbered = [f"after, seed {s}" for s in range(seeds)]
+    head = "| " + " | ".join(["algorithm", "world", "before", *numbered, "minutes"]) + " |"
+    lines = [head, "|---" * (4 + seeds) + "|"]
+    for preset, name in PRESETS.items():
+        mine = {s: found[preset, s] for s in range(seeds) if (preset, s) in found}
+        for world, world_name in WORLDS.items() if mine else ():
+            before = percent(*world_mean(next(iter(mine.values())), world, "before"))
+            after = [percent(*world_mean(mine[s], world, "after")) if s in mine else "" for s in range(seeds)]
+            minutes = f"{np.mean([s['seconds'] for s in mine.values()]) / 60:.1f}"
+            lines.append("| " + " | ".join([name, world_name, before, *after, minutes]) + " |")
+    lines += ["", "By task, mean of the seeds' success after training:", ""]
+    presets = [p for p in PRESETS if any((p, s) in found for s in range(seeds))]
+    first = found[presets[0], 0]["tasks"]
+    lines += ["| " + " | ".join(["task", "before", *(PRESETS[p] for p in presets)]) + " |"]
+    lines += ["|---" * (2 + len(presets)) + "|"]
+    for task, cell in first.items():
+        values = [
+            np.mean([found[p, s]["tasks"][task]["after"]["success"] for s in range(seeds) if (p, s) in found])
+            for p in presets
+        ]
+        before = f"{cell['before']['success']:.0%}"
+        lines.append("| " + " | ".join([f"`{task}`", before, *(f"{v:.0%}" for v in values)]) + " |")
+    return "\n".join(lines)
+
+
+def smooth(values: NDArray[np.float64], window: int = 5) -> NDArray[np.float64]:
+    """Running mean over the last ``window`` steps."""
+    return np.array([values[max(0, i - window + 1) : i + 1].mean() for i in range(len(values))])
+
+
+def plot(out: Path, seeds: int, path: Path) -> None:
+    """Success of sampled training episodes against CPU minutes: a thin line a seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
+    colors = dict(zip(PRESETS, ("tab:blue", "tab:orange", "tab:gray"), strict=True))
+    for preset in ("default", "ppo"):  # while cloning, experts play: their success is no curve of the policy's
+        for seed in range(seeds):
+            folder = out / f"{preset}-{seed}"
+            if not (folder / "summary.json").is_file():
+                continue
+            minutes = np.array([r["cpu_seconds"] for r in rows(folder / "timings.jsonl")]) / 60
+            metrics = rows(folder / "metrics.jsonl")
+            for axis, (world, name) in zip(axes, WORLDS.items(), strict=True):
+                success = np.array([r[f"success/{world}"] for r in metrics])
+                label = PRESETS[preset] if seed == 0 else None
+                axis.plot(minutes, smooth(success), color=colors[preset], lw=1.2, alpha=0.8, label=label)
+                axis.set(title=name, xlabel="CPU minutes, all processes", ylim=(0, 1.02))
+                axis.grid(alpha=0.3)
+    axes[0].set_ylabel("success while training")
+    axes[1].legend(loc="lower right")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def write(out: Path, seeds: int) -> None:
+    """Put the tables between the markers of ``docs/results.md``, and draw the figure."""
+    page = ROOT / "docs" / "results.md"
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    text = f"{BEGIN}\n{tables(out, seeds)}\n\n![learning curves](media/learning.png)\n{END}"
+    page.write_text(before + text + after)
+    plot(out, seeds, ROOT / "docs" / "media" / "learning.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "learning")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--report-only", action="store_true")
+    options = parser.parse_args()
+    if not options.report_only:
+        run_all(options.out, options.seeds)
+    write(options.out, options.seeds)
+
+
+if __name__ == "__main__":
+    main()
