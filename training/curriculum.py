@@ -11,6 +11,7 @@ from training.config import Config
 from training.distributed import share
 from training.evaluate import HELD_OUT_SEED
 from training.rollout import EpisodeSpec
+from training.worlds import all_tasks
 
 
 class CurriculumError(HandeyeError):
@@ -22,9 +23,10 @@ def task_of_group(config: Config, task_ids: Sequence[str], step: int) -> list[st
 
     Systematic sampling: each step holds every task's share to within one group, and its share exactly on average.
     """
+    known = {*all_tasks(), *task_ids}
     for named in (*config.task_weights, *config.reward_scales):
-        if named not in task_ids:
-            raise CurriculumError(f"{named!r} has a weight or scale but is not trained: {nearest(named, task_ids)}")
+        if named not in known:
+            raise CurriculumError(f"{named!r} has a weight or scale but is no task: {nearest(named, known)}")
     weights = np.array([config.task_weights.get(task_id, 1.0) for task_id in task_ids], np.float64)
     if (weights < 0).any() or not weights.sum() > 0:
         raise CurriculumError(f"task_weights {config.task_weights}: must not be negative, nor all be 0")
