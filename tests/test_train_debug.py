@@ -215,9 +215,9 @@ def test_the_examples_of_the_guides_train(
 ) -> None:
     for table in (ALGORITHMS, PRESETS, TERMS):
         # Restores whatever the example adds.
-        monkeypatch.setitem(table, name, None)  # type: ignore[arg-type]
-        monkeypatch.setitem(table, "repeated", None)  # type: ignore[arg-type]
-        del table[name], table["repeated"]  # type: ignore[attr-defined]
+        monkeypatch.setitem(table, name, None)
+        monkeypatch.setitem(table, "repeated", None)
+        del table[name], table["repeated"]
     text = (Path(__file__).parent.parent / "docs" / f"{page}.md").read_text()
     programs = [p for p in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if p.startswith("# ")]
     exec(compile(programs[0], page, "exec"), {})
