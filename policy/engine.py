@@ -13,7 +13,7 @@ from transformers import DynamicCache
 
 from episode import Generation, frame_key
 from policy.context import Prompt
-from policy.vlm import VLM, Row
+from policy.vlm import VLM, Row, bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,15 @@ class Engine:
         was_training = vlm.training
         vlm.eval()
         uniforms = np.stack([np.random.Generator(np.random.PCG64(s)).random(sampling.max_tokens) for s in seeds])
-        ids, logps = self._decode(prompts, sampling, torch.from_numpy(uniforms).to(vlm.device))
+        # Rows up to a whole number of eights: on a CPU every new shape costs the kernels a compilation.
+        extra = bucket(len(prompts), 8) - len(prompts)
+        padded = [*prompts, *[prompts[-1]] * extra]
+        uniforms = np.concatenate([uniforms, uniforms[-1:].repeat(extra, 0)])
+        ids, logps = self._decode(padded, sampling, torch.from_numpy(uniforms).to(vlm.device))
         vlm.train(was_training)
         return [
             self._generation(prompt, row_ids, row_logps, sampling)
-            for prompt, row_ids, row_logps in zip(prompts, ids, logps, strict=True)
+            for prompt, row_ids, row_logps in zip(prompts, ids, logps, strict=False)
         ]
 
     def _decode(

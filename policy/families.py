@@ -26,6 +26,10 @@ from transformers import (
 from episode import Frame, HandeyeError
 
 
+CHUNK = 16
+"""Frames that go through the vision tower at once."""
+
+
 class ModelError(HandeyeError):
     """A folder holds no model that we can use, or model and inputs do not fit together."""
 
@@ -135,6 +139,17 @@ class Qwen3VLFamily:
 
         ``last_hidden_state`` has the patches, in blocks of ``merge`` by ``merge``; ``pooler_output`` the tokens.
         """
+        parts = [self._encode(frames[start:stop]) for start, stop in _chunks([f.shape for f in frames])]
+        if len(parts) == 1:
+            return parts[0]
+        whole = parts[0]
+        whole.last_hidden_state = torch.cat([p.last_hidden_state for p in parts])
+        whole.pooler_output = tuple(f for p in parts for f in p.pooler_output)
+        levels = zip(*(p.deepstack_features for p in parts), strict=True)
+        whole.deepstack_features = [tuple(f for level in same for f in level) for same in levels]
+        return whole
+
+    def _encode(self, frames: Sequence[Frame]) -> Any:
         device = self.model.device
         pixels, grids = self.pixels(frames)
         return self.model.model.get_image_features(pixels.to(device), grids.to(device), return_dict=True)
@@ -189,6 +204,19 @@ class Qwen3VLFamily:
     def save(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)
         self.image_processor.save_pretrained(folder)
+
+
+def _chunks(shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
+    """Runs of equal shapes, cut into powers of two of at most ``CHUNK``: few shapes, so few kernels to compile."""
+    chunks, start = [], 0
+    while start < len(shapes):
+        stop = start
+        while stop < len(shapes) and shapes[stop] == shapes[start] and stop - start < CHUNK:
+            stop += 1
+        stop = start + 2 ** ((stop - start).bit_length() - 1)
+        chunks.append((start, stop))
+        start = stop
+    return chunks
 
 
 def family_of(folder: Path, model: PreTrainedModel) -> Family:

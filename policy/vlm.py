@@ -175,7 +175,7 @@ class VLM(nn.Module):
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Pad rows into one batch."""
         prompt = bucket(max(len(r.prompt_ids) for r in rows), 16)
-        reply = bucket(max(len(r.reply_ids) for r in rows), 4)
+        reply = bucket(max(len(r.reply_ids) for r in rows), 8)
         ids = np.full((len(rows), prompt + reply), self.tokenizer.pad_token_id, np.int64)
         mask = np.zeros_like(ids)
         for b, row in enumerate(rows):

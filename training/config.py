@@ -56,7 +56,7 @@ class Config:
     """What experts that are cloned write before the action: none, place (on bodies, as the base does), or words."""
 
     # --- collecting
-    steps: int = 24
+    steps: int = 20
     """Training steps: one collection and one update each."""
     groups: int = 16
     """Groups of episodes a step, over all ranks; a group never splits over ranks."""

@@ -73,14 +73,19 @@ def _samples(trajectory: Trajectory, decision: Decision, critic: bool) -> Iterat
 
 
 def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices by length, cut so that rows times the longest row stay within ``budget`` tokens (or one row)."""
+    """Indices by length, cut so that rows times the longest row stay within ``budget`` tokens (or one row).
+
+    Batches have powers of two of rows: on a CPU every new shape costs the kernels a compilation.
+    """
     batches: list[list[int]] = []
-    longest = 0
-    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        longest = lengths[index]
-        if not batches or (len(batches[-1]) + 1) * longest > budget:
-            batches.append([])
-        batches[-1].append(index)
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    start = 0
+    while start < len(order):
+        size = 1
+        while start + 2 * size <= len(order) and 2 * size * lengths[order[start + 2 * size - 1]] <= budget:
+            size *= 2
+        batches.append(order[start : start + size])
+        start += size
     return batches
 
 
