@@ -1,0 +1,33 @@
+"""Learning experiments of hours, run by ``make effects``; their tables stand in docs/results.md."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import learning
+
+SEEDS = 3
+
+
+@pytest.mark.effects
+@pytest.mark.parametrize("preset", ["default", "ppo"])
+def test_one_policy_gets_better_in_both_worlds(preset: str) -> None:
+    """The same checkpoint, held-out seeds, intervals apart, for every training seed."""
+    out = learning.ROOT / "runs" / "learning"
+    learning.run_all(out, SEEDS)
+    learning.write(out, SEEDS)
+    for seed in range(SEEDS):
+        summary = json.loads((out / f"{preset}-{seed}" / "summary.json").read_text())
+        for world in learning.WORLDS:
+            _, _, high = learning.world_mean(summary, world, "before")
+            _, low, _ = learning.world_mean(summary, world, "after")
+            assert low > high, f"{preset}, seed {seed}, {world}: {low:.2f} after is not above {high:.2f} before"
+
+
+def test_world_means_and_intervals_by_hand() -> None:
+    """Two tasks of 10 episodes with 5 and 9 successes: mean 0.7; Wilson for 14 of 20 is (0.4810, 0.8545)."""
+    cells = {"gui/a": 0.5, "gui/b": 0.9, "sims/c": 0.0}
+    summary = {"tasks": {k: {"after": {"success": v, "n": 10}} for k, v in cells.items()}}
+    assert learning.world_mean(summary, "gui", "after") == pytest.approx((0.7, 0.4810, 0.8545), abs=1e-3)
