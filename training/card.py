@@ -12,6 +12,7 @@ SKILLS = {
     "read": "text at a place on a screen, never seen before",
     "color": "colour of a thing on a screen",
     "copy": "typing the one of two quoted texts that is asked for, without a picture",
+    "absent": "that a text is nowhere on the screen",
     "locate": "place in the world (x, y, z) of a named thing, from two cameras",
     "name": "thing at a place in the world",
     "aim": "arithmetic of a motion from hand to place, without a picture",

@@ -18,13 +18,14 @@ import sims
 from episode import Advice, Body, Frame, Observation, SceneObject, Screen, Split, chunk_of, screen_action, stream
 from gui_env import content
 from gui_env.gallery import random_screen
+from gui_env.tasks.login_form import PHRASES
 from perception.questions import Question, screen_questions, table_questions
 from policy.codecs.base import written
 from policy.codecs.compact import BINS, LOCATIONS, Compact, locate
 from policy.context import turn_text
 from sims.gallery import Gallery
 
-SKILLS = ("point", "read", "color", "copy", "locate", "name", "aim", "act")
+SKILLS = ("point", "read", "color", "copy", "absent", "locate", "name", "aim", "act")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,8 @@ class Mixture:
         rng = stream(self.seed, self.split, "screen", index)
         size = (self.recipe.screen, self.recipe.screen)
         frame, objects = random_screen(int(rng.integers(2**40)), size, self.split, count)
-        questions = screen_questions(objects, size, point, rng, self.recipe.questions - self.recipe.copies)
-        questions += [self._copy(rng) for _ in range(self.recipe.copies)]
+        questions = screen_questions(objects, size, point, rng, self.recipe.questions - self.recipe.copies - 1)
+        questions += self._blind(rng, objects)
         return Item((View(frame, tuple(objects)),), tuple(questions))
 
     def table(self, index: int) -> Item:
@@ -110,24 +111,30 @@ class Mixture:
         count = self.recipe.questions - 1
         if isinstance(embodiment, Screen):
             size = (embodiment.width, embodiment.height)
-            asked = screen_questions(objects, size, point, rng, count - self.recipe.copies)
-            asked += [self._copy(rng) for _ in range(self.recipe.copies)]
+            asked = screen_questions(objects, size, point, rng, count - self.recipe.copies - 1)
+            asked += self._blind(rng, objects)
         else:
             body = embodiment
             asked = table_questions(objects, lambda p: locate(tuple(p), body), rng, count // 2)
             asked += [self._aim(rng, body, observation["proprio"]) for _ in range(count - len(asked))]
         return Item(_views(observation["frames"], objects), (act, *asked))
 
+    def _blind(self, rng: np.random.Generator, objects: Sequence[SceneObject]) -> list[Question]:
+        """Questions about what is not on the screen: quoted texts to type, and one that one would have to scroll to."""
+        shown = {o.text.text for o in objects if o.text is not None}
+        word = content.label(rng, self.split)
+        absent = [] if word in shown else [Question("absent", f'Where is "{word}"?', "scroll")]
+        return absent + [self._copy(rng) for _ in range(self.recipe.copies)]
+
     def _copy(self, rng: np.random.Generator) -> Question:
         """Typing what is quoted: which of two texts, letter by letter."""
-        texts = [content.label(rng, self.split), content.secret(rng)]
-        rng.shuffle(texts)
-        if rng.random() < 0.5:
-            texts = [text.lower() for text in texts]
+        texts = [content.label(rng, self.split).lower(), content.secret(rng)]
+        if rng.random() < 0.3:
+            texts.reverse()
         which = int(rng.integers(2))
-        names = ("user", "password")
-        quoted = " ".join(f'{name} "{text}"' for name, text in zip(names, texts, strict=True))
-        return Question("copy", f"{quoted} type {names[which]}", f'type"{texts[which]}"')
+        phrase = PHRASES[self.split][int(rng.integers(len(PHRASES[self.split])))]
+        asked = f"{phrase.format(*texts)} type {('user', 'password')[which]}"
+        return Question("copy", asked, f'type"{texts[which]}"')
 
     def _aim(self, rng: np.random.Generator, body: Body, proprio: NDArray[np.float32]) -> Question:
         """Arithmetic without a picture: from here to there, in bins. Differences are not learned from images alone."""
@@ -146,12 +153,18 @@ class DemoStream:
 
     def __init__(self, tasks: dict[str, Any], options: dict[str, Any], recipe: Recipe, seed: int, split: Split) -> None:
         self._worlds = [task(split=split, **options) for _, task in sorted(tasks.items())]
+        # The long tasks need more moments: each takes its turn as often as its horizon has fives.
+        self._turns = [
+            i
+            for i, world in enumerate(self._worlds)
+            for _ in range(-(-world.horizon // 5) if "gui" in world.task_id else 1)
+        ]
         self._recipe, self._seed, self._split = recipe, seed, split
         self._running: list[Iterator[tuple[Observation, Any, list[SceneObject], Advice]] | None]
         self._running = [None] * len(self._worlds)
 
     def next(self, index: int) -> tuple[Observation, Any, list[SceneObject], Advice]:
-        which = index % len(self._worlds)
+        which = self._turns[index % len(self._turns)]
         while True:
             if self._running[which] is None:
                 self._running[which] = self._episode(self._worlds[which], index)
