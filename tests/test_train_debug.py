@@ -15,12 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
 from policy.tiny import TinyShape, build_tiny
-from policy.vlm import VLM
+from policy.vlm import VLM, Row
 from tests import fake_worlds
 from tests.fake_worlds import Strip
 from training import checkpoint, probe, record, worlds
@@ -230,8 +231,13 @@ def test_the_examples_of_the_guides_train(
 
 
 def test_micro_batches_hold_their_budget_and_everything_once() -> None:
+    def row(length: int, shade: int) -> Row:
+        picture = np.full((4, 4, 3), shade, np.uint8)
+        return Row(np.zeros(length - 2, np.int32), np.zeros(2, np.int32), (picture,))
+
     lengths = [5, 90, 7, 30, 31, 5, 200]
-    batches = micro_batches(lengths, 100)
-    assert sorted(i for b in batches for i in b) == list(range(7))
-    assert batches == [[0, 5, 2], [3, 4], [1], [6]]  # 3·7, 2·31, 90; 200 is over the budget and stands alone
-    assert all(len(b) * max(lengths[i] for i in b) <= 100 or len(b) == 1 for b in batches)
+    batches = micro_batches([row(n, 0) for n in lengths], 100)
+    assert batches == [[0, 2, 5], [3, 4], [1], [6]]  # 3·7, 2·31, 90; 200 is over the budget and stands alone
+    # Of equally long rows those with one picture go together.
+    shades = [1, 2, 1, 2, 1, 2]
+    assert micro_batches([row(20 + i, s) for i, s in enumerate(shades)], 75) == [[0, 2, 4], [1, 3, 5]]

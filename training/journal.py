@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -71,6 +72,8 @@ class Journal:
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:
+    # A step that was dropped has figures that JSON cannot say.
+    line = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -14,6 +14,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from episode import (
     ControlStep,
     Decision,
@@ -175,6 +177,7 @@ class _Players:
         with _guarded(spec):
             world = self.pool.take(spec.task_id, spec.split)
             observation, info = self._begin(world, spec)
+            _check(observation)
         task: Task = info["task"]
         trajectory = Trajectory(task, Outcome.TRUNCATED, [], {}, episode=spec.episode, group=spec.group)
         episode = _Live(spec, world, observation, trajectory, world.embodiment, isinstance(world, Staged), info)
@@ -280,6 +283,12 @@ def _play(episode: _Live, turn: Turn) -> bool:
     return ended
 
 
+def _check(observation: Observation) -> None:
+    """A simulation that blew up says so only by its numbers."""
+    if "proprio" in observation and not np.isfinite(observation["proprio"]).all():
+        raise WorldError(f"the body's state is not finite: {observation['proprio']}")
+
+
 def _execute(episode: _Live, decision: Decision, actions: Sequence[Any]) -> tuple[bool, dict[str, Any]]:
     """Take the native actions until they or the episode end; frames are drawn once, after the last."""
     world, before = episode.world, float(episode.observation["time"][0])
@@ -295,6 +304,7 @@ def _execute(episode: _Live, decision: Decision, actions: Sequence[Any]) -> tupl
             break
     if episode.staged:
         episode.observation = world.observe()
+    _check(episode.observation)
     after = float(episode.observation["time"][0])
     for j, step in enumerate(decision.steps):
         # The clock is read with the frames; control steps are equally long.

@@ -16,6 +16,9 @@ from training.config import Config
 from training.distributed import all_reduce_gradients, all_reduce_sum, gather_objects, rank
 from training.losses import aggregate, clipped_surrogate, k3, masked, value_loss
 
+UNIT = 16
+"""Rows whose lengths differ by less, in tokens, count as equally long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -72,25 +75,24 @@ def _samples(trajectory: Trajectory, decision: Decision, critic: bool) -> Iterat
         start += length
 
 
-def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices by length, cut so that rows times the longest row stay within ``budget`` tokens (or one row).
+def micro_batches(rows: Sequence[Row], budget: int) -> list[list[int]]:
+    """Indices of rows, cut so that rows times the longest row stay within ``budget`` tokens (or one row).
 
-    Batches have powers of two of rows: on a CPU every new shape costs the kernels a compilation.
+    Rows of about one length go together, so that little is padded; among them those that show the same picture, as it
+    is encoded once a micro-batch.
     """
+    lengths = [len(row.prompt_ids) + len(row.reply_ids) for row in rows]
+    pictures: dict[tuple[bytes, ...], int] = {}
+    kinds = [pictures.setdefault(tuple(image.tobytes() for image in row.images), i) for i, row in enumerate(rows)]
     batches: list[list[int]] = []
-    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
-    start = 0
-    while start < len(order):
-        size = 1
-        while start + 2 * size <= len(order) and 2 * size * lengths[order[start + 2 * size - 1]] <= budget:
-            size *= 2
-        batches.append(order[start : start + size])
-        start += size
+    longest = 0
+    for index in sorted(range(len(rows)), key=lambda i: (-(-lengths[i] // UNIT), kinds[i], i)):
+        longest = max(longest, lengths[index])
+        if not batches or (len(batches[-1]) + 1) * longest > budget:
+            batches.append([])
+            longest = lengths[index]
+        batches[-1].append(index)
     return batches
-
-
-def row_length(row: Row) -> int:
-    return len(row.prompt_ids) + len(row.reply_ids)
 
 
 @dataclass(slots=True)
@@ -136,7 +138,7 @@ class Learner:
         """Fill ``value`` of every decision: V at the last prompt token of its last generation."""
         decisions = [d for t in trajectories for d in t.decisions]
         rows = [row_of(t, d, len(d.generations) - 1) for t in trajectories for d in t.decisions]
-        for indices in micro_batches([row_length(r) for r in rows], self.config.token_budget):
+        for indices in micro_batches(rows, self.config.token_budget):
             values = self._score(self.vlm, [rows[i] for i in indices]).values
             assert values is not None, "this algorithm needs a value head"
             for index, value in zip(indices, values.tolist(), strict=True):
@@ -190,7 +192,7 @@ class Learner:
             return None
         self.optimizer.zero_grad(set_to_none=True)
         worst = 0.0
-        for indices in micro_batches([row_length(s.row) for s in samples], self.config.token_budget):
+        for indices in micro_batches([s.row for s in samples], self.config.token_budget):
             chosen = [samples[i] for i in indices]
             loss, far = self._loss(chosen, sums, tokens, rows, max(valued, 1.0), fresh, surrogate)
             loss.backward()  # type: ignore[no-untyped-call]
