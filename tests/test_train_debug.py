@@ -237,7 +237,8 @@ def test_micro_batches_hold_their_budget_and_everything_once() -> None:
 
     lengths = [5, 90, 7, 30, 31, 5, 200]
     batches = micro_batches([row(n, 0) for n in lengths], 100)
-    assert batches == [[0, 2, 5], [3, 4], [1], [6]]  # 3·7, 2·31, 90; 200 is over the budget and stands alone
+    # Powers of two: 2·7, then 5 and 30 would be 2·30; 31 and 90 would be 180; 200 is over the budget and stands alone.
+    assert batches == [[0, 2], [5, 3], [4], [1], [6]]
     # Of equally long rows those with one picture go together.
-    shades = [1, 2, 1, 2, 1, 2]
-    assert micro_batches([row(20 + i, s) for i, s in enumerate(shades)], 75) == [[0, 2, 4], [1, 3, 5]]
+    shades = [1, 2, 1, 2, 1, 2, 2, 1]
+    assert micro_batches([row(20 + i, s) for i, s in enumerate(shades)], 110) == [[0, 2, 4, 7], [1, 3, 5, 6]]

@@ -79,19 +79,24 @@ def micro_batches(rows: Sequence[Row], budget: int) -> list[list[int]]:
     """Indices of rows, cut so that rows times the longest row stay within ``budget`` tokens (or one row).
 
     Rows of about one length go together, so that little is padded; among them those that show the same picture, as it
-    is encoded once a micro-batch.
+    is encoded once a micro-batch. Batches have powers of two of rows: on a CPU every new shape costs the kernels a
+    compilation.
     """
     lengths = [len(row.prompt_ids) + len(row.reply_ids) for row in rows]
     pictures: dict[tuple[bytes, ...], int] = {}
     kinds = [pictures.setdefault(tuple(image.tobytes() for image in row.images), i) for i, row in enumerate(rows)]
+    order = sorted(range(len(rows)), key=lambda i: (-(-lengths[i] // UNIT), kinds[i], i))
     batches: list[list[int]] = []
-    longest = 0
-    for index in sorted(range(len(rows)), key=lambda i: (-(-lengths[i] // UNIT), kinds[i], i)):
-        longest = max(longest, lengths[index])
-        if not batches or (len(batches[-1]) + 1) * longest > budget:
-            batches.append([])
-            longest = lengths[index]
-        batches[-1].append(index)
+    start = 0
+    while start < len(order):
+        size = 1
+        while start + 2 * size <= len(order):
+            longest = max(lengths[i] for i in order[start : start + 2 * size])
+            if 2 * size * longest > budget:
+                break
+            size *= 2
+        batches.append(order[start : start + size])
+        start += size
     return batches
 
 
