@@ -25,7 +25,6 @@ from transformers import (
 
 from episode import Frame, HandeyeError
 
-
 CHUNK = 16
 """Frames that go through the vision tower at once."""
 
