@@ -73,9 +73,10 @@ def test_one_rank_runs_here_and_gives_its_threads_back() -> None:
     assert torch.get_num_threads() == before and not torch.distributed.is_initialized()
 
 
-def test_our_own_errors_come_through_and_nobody_is_left_waiting() -> None:
+def test_our_own_errors_come_through_and_nobody_is_left_waiting(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Foreseen, match="the mend is this"):
         launch(fails, ("foreseen",), 2)
+    assert "Traceback" not in capfd.readouterr().err  # of the rank that lost the other
     with pytest.raises(RankFailed, match=r"rank 1 \(exit code 9\) died"):
         launch(fails, ("dies",), 2)
 

@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -27,8 +28,8 @@ from episode import HandeyeError
 
 TIMEOUT = timedelta(hours=2)
 """How long a rank waits for the others: longer than any rollout."""
-_asked: Any = None
-"""In a rank that launch() started: the event by which the parent says: finish the step, save, and end."""
+_asked: Path | None = None
+"""In a rank that launch() started: the file by whose being there the parent says: finish the step, save, and end."""
 
 
 class RankFailed(HandeyeError):
@@ -174,8 +175,8 @@ def few_threads() -> Iterator[None]:
 def _spawn(fn: Callable[..., Any], args: tuple[Any, ...], ranks: int) -> Any:
     # Spawn, not fork: a fork after the parent opened GL hangs.
     context = multiprocessing.get_context("spawn")
-    asked = context.Event()
     with tempfile.TemporaryDirectory(prefix="handeye-ranks-") as folder:
+        asked = Path(folder) / "stop"
         workers = [
             context.Process(target=_worker, args=(index, ranks, folder, asked, fn, args), daemon=False)
             for index in range(ranks)
@@ -216,22 +217,18 @@ def _wait(workers: Sequence[Any]) -> None:
 
 def _outcome(folder: Path, workers: Sequence[Any]) -> Any:
     """What rank 0 returned; or the first of our own errors; or word of the rank that died."""
-    said = {}
-    for index in range(len(workers)):
-        path = folder / f"outcome-{index}"
-        if path.is_file():
-            said[index] = pickle.loads(path.read_bytes())
-    for value in said.values():
+    said = _said(folder)
+    for value in said:
         if isinstance(value, HandeyeError | KeyboardInterrupt):
             raise value
     dead = [(i, w.exitcode) for i, w in enumerate(workers) if w.exitcode != 0]
-    if dead or 0 not in said:
+    if dead:
         listed = ", ".join(f"rank {i} (exit code {code})" for i, code in dead)
         raise RankFailed(f"{listed} died; its error stands above. Exit code -9 is most often too little memory.")
     return said[0]
 
 
-def _worker(index: int, ranks: int, folder: str, asked: Any, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _worker(index: int, ranks: int, folder: str, asked: Path, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
     global _asked
     _asked = asked
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -245,6 +242,11 @@ def _worker(index: int, ranks: int, folder: str, asked: Any, fn: Callable[..., A
         outcome = fn(*args)
     except (HandeyeError, KeyboardInterrupt) as error:
         outcome = error
+    except Exception:
+        # A rank that lost the others because one of them gave up has nothing to add to what that one said.
+        if not any(isinstance(said, HandeyeError) for said in _said(Path(folder))):
+            traceback.print_exc()
+        os._exit(1)
     temporary = Path(folder) / f".outcome-{index}"
     temporary.write_bytes(pickle.dumps(outcome))
     temporary.rename(Path(folder) / f"outcome-{index}")
@@ -252,6 +254,11 @@ def _worker(index: int, ranks: int, folder: str, asked: Any, fn: Callable[..., A
         # The others may wait for this rank in a collective: a plain exit would wait for them.
         os._exit(1)
     dist.destroy_process_group()
+
+
+def _said(folder: Path) -> list[Any]:
+    """What the ranks have returned or raised so far, in rank order."""
+    return [pickle.loads(path.read_bytes()) for path in sorted(folder.glob("outcome-*"))]
 
 
 def _join_group(rendezvous: str | None, index: int, ranks: int) -> None:
@@ -286,7 +293,7 @@ def _few_threads_env() -> Iterator[None]:
 class _Interrupts:
     """In the parent: the first Ctrl-C asks the ranks to stop after their step, the second ends them at once."""
 
-    def __init__(self, workers: Sequence[Any], asked: Any) -> None:
+    def __init__(self, workers: Sequence[Any], asked: Path) -> None:
         self.workers = workers
         self.asked = asked
         self.before: dict[signal.Signals, Any] = {}
@@ -301,12 +308,12 @@ class _Interrupts:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked.is_set():
+        if self.asked.exists():
             for worker in self.workers:
                 if worker.is_alive():
                     worker.kill()
             raise KeyboardInterrupt
-        self.asked.set()
+        self.asked.touch()
         _announce()
 
 
@@ -327,7 +334,7 @@ class StopRequest:
             return self._signalled
         parent = multiprocessing.parent_process()
         # A rank whose parent was killed would train on unseen.
-        return bool(_asked.is_set()) or (parent is not None and not parent.is_alive())
+        return _asked.exists() or (parent is not None and not parent.is_alive())
 
     def __enter__(self) -> StopRequest:
         if _asked is None and threading.current_thread() is threading.main_thread():
