@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from episode import Frame
 from policy.attention import speed_up
@@ -73,6 +74,19 @@ def quick_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
+def model_folder(name: str | Path) -> Path:
+    """The folder of a model, where ``base`` is the shipped one.
+
+    Raises:
+        ModelError: there is no model in it.
+    """
+    path = BASE if str(name) == "base" else Path(name)
+    if not (path / "config.json").is_file():
+        hint = "make it with `handeye pretrain`" if path == BASE else "give a folder written by save_pretrained"
+        raise ModelError(f"{path} holds no model (no config.json): {hint}")
+    return path
+
+
 def bucket(length: int, unit: int) -> int:
     """``length`` rounded up to whole units: on a CPU every new shape costs the kernels a compilation."""
     return -(-length // unit) * unit
@@ -118,10 +132,8 @@ class VLM(nn.Module):
         Raises:
             ModelError: the folder is missing or holds no image-text-to-text model.
         """
-        path = BASE if str(folder) == "base" else Path(folder)
-        if not (path / "config.json").is_file():
-            hint = "make it with `handeye pretrain`" if path == BASE else "give a folder written by save_pretrained"
-            raise ModelError(f"{path} holds no model (no config.json): {hint}")
+        path = model_folder(folder)
+        disable_progress_bar()  # type: ignore[no-untyped-call] # transformers': the command line has its own
         try:
             # Hubs are not asked and code from the folder is never run.
             config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)

@@ -20,6 +20,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
+from policy.families import ModelError
 from policy.tiny import TinyShape, build_tiny
 from policy.vlm import VLM, Row
 from tests import fake_worlds
@@ -77,7 +78,7 @@ def weights(run: Path) -> dict[str, str]:
 
 
 def test_debug_in_both_worlds_interrupted_and_resumed_is_bit_identical(model: Path, tmp_path: Path) -> None:
-    config = debug(model, steps=2, ranks=2)
+    config = debug(model, steps=2, ranks=2, eval_episodes=1)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     summary = train(config, straight)
     with pytest.raises(Interrupted, match="stopped after step 1 of 2; go on with --resume"):
@@ -242,3 +243,10 @@ def test_micro_batches_hold_their_budget_and_everything_once() -> None:
     # Of equally long rows those with one picture go together.
     shades = [1, 2, 1, 2, 1, 2, 2, 1]
     assert micro_batches([row(20 + i, s) for i, s in enumerate(shades)], 110) == [[0, 2, 4, 7], [1, 3, 5, 6]]
+
+
+def test_a_missing_policy_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    config = dataclasses.replace(PRESETS["debug"], policy=str(tmp_path / "nothing"))
+    with pytest.raises(ModelError, match="holds no model"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from episode import HandeyeError
+from policy.vlm import model_folder
 from training import checkpoint
 from training.config import Config
 from training.distributed import StopRequest, any_rank, is_first_process, launch
@@ -35,8 +36,10 @@ def train(config: Config, out: Path, resume: Path | None = None, *, stop_at: int
     """
     if resume is not None:
         checkpoint.find(resume)  # before any rank is started
-    elif is_first_process():
-        begin_folder(config, out)
+    else:
+        model_folder(config.policy)  # before anything is written or started
+        if is_first_process():
+            begin_folder(config, out)
     summary: dict[str, Any] = launch(train_rank, (config, out, resume, stop_at), min(config.ranks, config.groups))
     return summary
 

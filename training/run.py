@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
-from transformers.utils.logging import disable_progress_bar
 
 from episode import HandeyeError, Trajectory
 from policy.agent import Agent, ExpertAgent, VLMAgent, dialect_of
@@ -81,7 +80,6 @@ class Run:
 
     def __init__(self, config: Config, out: Path, resume: Path | None) -> None:
         self.config, self.out = config, out
-        disable_progress_bar()  # type: ignore[no-untyped-call] # of transformers: one bar is enough
         import_modules(config.imports)
         self.task_ids = resolve(config.tasks)
         plan(config, self.task_ids, 0)  # says now what is wrong with the weights
