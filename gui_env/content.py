@@ -100,9 +100,14 @@ def invented(rng: np.random.Generator, split: Split, low: int = 3, high: int = 7
             picks = rng.integers(0, 1 << 16, 3).tolist()
             text += _HEADS[picks[0] % len(_HEADS)] + _CORES[picks[1] % len(_CORES)] + _TAILS[picks[2] % len(_TAILS)]
         text = text[:size]
-        mine = (zlib.crc32(text.encode()) % 5 == 0) == (split == "heldout")
-        if mine and text.capitalize() not in known():
+        if belongs(text, split):
             return text
+
+
+def belongs(text: str, split: Split) -> bool:
+    """Whether a lower-case string that is no word of a pool may stand on the screens of ``split``."""
+    mine = (zlib.crc32(text.encode()) % 5 == 0) == (split == "heldout")
+    return mine and text.capitalize() not in known()
 
 
 @lru_cache(maxsize=1)
@@ -127,6 +132,21 @@ def labels(rng: np.random.Generator, split: Split, count: int, high: int = 7) ->
     found: dict[str, None] = {}
     while len(found) < count:
         found[label(rng, split, high)] = None
+    return list(found)
+
+
+def alike(rng: np.random.Generator, split: Split, count: int) -> list[str]:
+    """``count`` different labels, each within two edits of the first: who picks one must have read every letter."""
+    found = {label(rng, split): None}
+    first = next(iter(found)).lower()
+    while len(found) < count:
+        text = first
+        for _ in range(int(rng.integers(1, 3))):
+            at, letter = int(rng.integers(len(text))), "abcdefghijklmnoprstuvwz"[int(rng.integers(23))]
+            # Change a letter, put one in, or leave one out.
+            text = text[:at] + ("" if rng.random() < 0.2 else letter) + text[at + int(rng.random() < 0.8) :]
+        if 3 <= len(text) <= 7 and belongs(text, split):
+            found[text.capitalize()] = None
     return list(found)
 
 

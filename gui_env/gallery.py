@@ -32,10 +32,22 @@ def random_screen(
     """A frame of ``size`` (width, height) and everything on it.
 
     ``count`` is the least and the most number of widgets; fewer stand there when no more fit. Half of the labels are
-    invented strings, ``split`` chooses words, shades and themes.
+    invented strings, ``split`` chooses words, shades and themes. On every fifth screen all words are alike.
     """
     rng = stream(seed, "gallery", split)
-    return Scatter(rng, size, split).screen(int(rng.integers(count[0], count[1] + 1)))
+    scatter = Scatter(rng, size, split)
+    number = int(rng.integers(count[0], count[1] + 1))
+    if rng.random() < 0.2:
+        scatter.words = content.alike(rng, split, 2 * number + 8)[1:]
+    return scatter.screen(number)
+
+
+def confusable_buttons(seed: int, size: tuple[int, int], split: Split, count: int) -> tuple[Frame, list[SceneObject]]:
+    """A screen of ``count`` buttons (fewer where no more fit) whose words lie within two edits of one word."""
+    rng = stream(seed, "gallery", "confusable", split)
+    scatter = Scatter(rng, size, split)
+    scatter.words = content.alike(rng, split, count + 1)[1:]
+    return scatter.screen(count, ("button",))
 
 
 class Scatter:
@@ -49,17 +61,20 @@ class Scatter:
         self.scale = self.m.scale
         self.taken: list[Rect] = []
         self.serial = 0
+        self.words: list[str] = []
+        """Labels to use up before others are drawn."""
 
     def text(self) -> str:
-        return content.label(self.rng, self.split)
+        return self.words.pop() if self.words else content.label(self.rng, self.split)
 
     def font(self) -> Font:
         return Font(round(int(self.rng.integers(10, 13)) * self.scale), bold=bool(self.rng.random() < 0.12))
 
-    def screen(self, count: int) -> tuple[Frame, list[SceneObject]]:
+    def screen(self, count: int, among: tuple[str, ...] = KINDS) -> tuple[Frame, list[SceneObject]]:
+        """``count`` widgets of kinds drawn from ``among``, where they fit."""
         window = self._window(count)
         room = Rect(0, 0, *window.room)
-        kinds = [KINDS[i] for i in self.rng.integers(len(KINDS), size=count)]
+        kinds = [among[i] for i in self.rng.integers(len(among), size=count)]
         # Lists need most room: they come first.
         for kind in sorted(kinds, key=lambda kind: kind != "list"):
             self._put(kind, window, room)
@@ -180,7 +195,7 @@ class Scatter:
     def _list(self, name: str, room: Rect) -> Widget | None:
         rng, font = self.rng, self.font()
         row = font.size + self.m.px(float(rng.uniform(2, 5)))
-        items = content.labels(rng, self.split, int(rng.integers(2, 9)))
+        items = list(dict.fromkeys(self.text() for _ in range(int(rng.integers(2, 9)))))
         shown = min(len(items), int(rng.integers(2, 6)))
         width = max(font.width(text) for text in items) + 8 + self.m.px(float(rng.uniform(10, 20)))
         spot = self._free(room, width, shown * row + 2)

@@ -17,7 +17,7 @@ from episode import Frame, SceneObject
 
 ALPHABET = string.ascii_lowercase + string.digits
 """Characters told apart by the dense heads, without case; class 0 is none, class i + 1 the i-th character."""
-SLOTS = 6
+SLOTS = 8
 """Characters of its own text that a token should name."""
 PLACES = 32
 """Bins of the frame's side for the centre of a token's own object."""

@@ -6,7 +6,7 @@ How a place is written belongs to the codec; it comes in as functions, so that t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ class Question:
     """Text in, text out."""
 
     skill: str
-    """``point``, ``read``, ``color``, ``locate``, ``name``: scores are reported by it."""
+    """``point``, ``read``, ``color``, ``order``, ``locate``, ``spot``, ``name``, ...: scores are reported by it."""
     question: str
     answer: str
 
@@ -47,13 +47,16 @@ def screen_questions(
     questions: list[Question] = []
     for _ in range(count):
         draw = rng.random()
-        if readable and (draw < 0.8 or not colored):
+        if len(readable) > 1 and rng.random() < 0.06:
+            a, b = (readable[i] for i in rng.permutation(len(readable))[:2])
+            if (answer := _leftmost(a, b)) is not None:
+                questions.append(Question("order", f'Left: "{_text(a)}" or "{_text(b)}"?', f'"{_text(answer)}"'))
+        elif readable and (draw < 0.8 or not colored):
             o = readable[rng.integers(len(readable))]
-            assert o.text is not None
-            if draw < 0.5:
-                questions.append(Question("point", f'Where is "{o.text.text}"?', centre(o)))
+            if draw < 0.45:
+                questions.append(Question("point", f'Where is "{_text(o)}"?', centre(o)))
             else:
-                questions.append(Question("read", f"Read {centre(o, 0.5)}", f'"{o.text.text}"'))
+                questions.append(Question("read", f"Read {centre(o, 0.5)}", f'"{_text(o)}"'))
         elif colored:
             o = colored[rng.integers(len(colored))]
             if draw < 0.9:
@@ -63,10 +66,25 @@ def screen_questions(
     return list(dict.fromkeys(questions))
 
 
+def _text(o: SceneObject) -> str:
+    return "" if o.text is None else o.text.text
+
+
+def _leftmost(a: SceneObject, b: SceneObject) -> SceneObject | None:
+    """Which of two begins further left, by more than a letter."""
+    gap = a.box[0] - b.box[0]
+    return None if abs(gap) < 8 else a if gap < 0 else b
+
+
 def table_questions(
-    objects: Sequence[SceneObject], place: Place, rng: np.random.Generator, count: int
+    objects: Sequence[SceneObject],
+    place: Place,
+    point: Point,
+    sizes: Mapping[str, tuple[int, int]],
+    rng: np.random.Generator,
+    count: int,
 ) -> list[Question]:
-    """Up to ``count`` questions about one manipulation scene, seen by several cameras at once."""
+    """Up to ``count`` questions about one manipulation scene, seen by several cameras of ``sizes`` (width, height)."""
     things = list({o.name: o for o in objects if o.position is not None and o.label}.values())
     labels = Counter(o.label for o in things)
     unique = [o for o in things if labels[o.label] == 1]
@@ -74,8 +92,14 @@ def table_questions(
     for _ in range(count if unique else 0):
         o = unique[rng.integers(len(unique))]
         assert o.position is not None
-        if rng.random() < 0.7:
+        draw = rng.random()
+        if draw < 0.55:
             questions.append(Question("locate", f"Where is the {o.label}?", place(o.position)))
+        elif draw < 0.8:
+            seen = [v for v in objects if v.name == o.name]
+            v = seen[rng.integers(len(seen))]
+            x, y = (v.box[0] + v.box[2]) / 2 / sizes[v.camera][0], (v.box[1] + v.box[3]) / 2 / sizes[v.camera][1]
+            questions.append(Question("spot", f"Where in {v.camera} is the {o.label}?", point(x, y)))
         else:
             questions.append(Question("name", f"What is at {place(o.position)}", o.label))
     return list(dict.fromkeys(questions))

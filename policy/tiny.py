@@ -15,9 +15,10 @@ import math
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -81,9 +82,12 @@ def template_words(texts: Iterable[str]) -> list[str]:
     return [w for w, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if len(w) > 1]
 
 
-def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """The tokenizer for a corpus of prompts and replies. Spaces outside quotes are dropped."""
-    vocabulary: dict[str, int] = {}
+def build_tokenizer(texts: Iterable[str], known: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """The tokenizer for a corpus of prompts and replies. Spaces outside quotes are dropped.
+
+    ``known`` are tokens of an earlier one, which keep their numbers.
+    """
+    vocabulary = {token: index for index, token in enumerate(known)}
     for token in (*SPECIAL, *LOCATION_TOKENS, *BIN_TOKENS, *CHARACTERS, *ROLES, *template_words(texts)):
         vocabulary.setdefault(token, len(vocabulary))
     # Greedy longest match with single characters to fall back on; unknown scripts become padding-free "?".
@@ -193,3 +197,25 @@ def build_tiny(folder: str | Path, texts: Iterable[str], seed: int = 0, shape: T
     build_model(tokenizer, shape, seed).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     image_processor(shape.patch).save_pretrained(folder)
+
+
+def extend_tiny(source: str | Path, folder: str | Path, texts: Iterable[str]) -> None:
+    """Write the tiny model in ``source`` to ``folder``, with new tokens for words of ``texts`` that it has none for.
+
+    A new word starts as the mean of its letters: what the model read in its place so far.
+    """
+    old = PreTrainedTokenizerFast.from_pretrained(source)
+    numbers = old.get_vocab()
+    known = sorted(numbers, key=numbers.__getitem__)
+    tokenizer = build_tokenizer(texts, known)
+    # No type is known of what transformers builds from a folder.
+    model: Any = Qwen3VLForConditionalGeneration.from_pretrained(source, dtype=torch.float32)
+    before = model.get_input_embeddings().weight.data.clone()
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    table = model.get_input_embeddings().weight.data
+    for token, index in tokenizer.get_vocab().items():
+        if index >= len(known):
+            table[index] = before[[numbers[c] for c in token]].mean(0)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    image_processor(int(model.config.vision_config.patch_size)).save_pretrained(folder)

@@ -42,7 +42,7 @@ def test_dense_labels_by_hand() -> None:
     # Tokens are 16 px: the box covers tokens 1 and 2 of row 0.
     assert labels.kind.tolist() == [[0, 1, 1, 0], [0, 0, 0, 0]]
     assert labels.color.tolist() == [[-1, 0, 0, -1], [-1] * 4]
-    assert labels.characters[0, 1].tolist() == [h, i, 0, 0, 0, 0]
+    assert labels.characters[0, 1].tolist() == [h, i, 0, 0, 0, 0, 0, 0]
     # Centre (32, 8) of 64 x 32, in 32 bins: 16 and 8.
     assert labels.centre[0, 2].tolist() == [16, 8]
 
@@ -74,10 +74,12 @@ def test_questions_answer_themselves() -> None:
     assert by_question["Where is the red button?"] == "<loc_16><loc_8>"
     assert {q.answer for q in asked if q.skill == "read"} == {'"Hi"'}
     cube = replace(BUTTON, kind="cube", label="red cube", position=(0.1, 0.0, 0.02), text=None)
-    said = table_questions([cube], lambda p: f"@{p[0]}", rng, 20)
+    cube = replace(cube, camera="top")
+    said = table_questions([cube], lambda p: f"@{p[0]}", point, {"top": (64, 32)}, rng, 40)
     assert {(q.question, q.answer) for q in said} == {
         ("Where is the red cube?", "@0.1"),
         ("What is at @0.1", "red cube"),
+        ("Where in top is the red cube?", "<loc_16><loc_8>"),
     }
 
 

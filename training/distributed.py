@@ -101,13 +101,17 @@ def all_reduce_gradients(module: nn.Module) -> None:
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
+    all_reduce_tensors([p.grad for p in parameters if p.grad is not None])
+
+
+def all_reduce_tensors(tensors: Sequence[torch.Tensor]) -> None:
+    """Sum tensors over the ranks, in place, in one flat message."""
     if not dist.is_initialized():
         return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([g.reshape(-1) for g in gradients])
+    flat = torch.cat([t.reshape(-1) for t in tensors])
     dist.all_reduce(flat)
-    for gradient, summed in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
-        gradient.copy_(summed.view_as(gradient))
+    for tensor, summed in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
+        tensor.copy_(summed.view_as(tensor))
 
 
 def broadcast_module(module: nn.Module) -> None:

@@ -25,7 +25,7 @@ from policy.codecs.compact import BINS, LOCATIONS, Compact, locate
 from policy.context import turn_text
 from sims.gallery import Gallery
 
-SKILLS = ("point", "read", "color", "copy", "absent", "locate", "name", "aim", "act")
+SKILLS = ("point", "read", "color", "order", "copy", "absent", "locate", "spot", "name", "aim", "done", "act")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Recipe:
     camera: int = 96
     questions: int = 10
     """Asked of one picture."""
-    copies: int = 3
+    copies: int = 2
     """Of the questions of a screen, how many are about typing what is quoted, without a look at the picture."""
     demos: float = 0.35
     """Share of pictures that come from experts at work in a task; the others come from the galleries."""
@@ -97,27 +97,42 @@ class Mixture:
         """A random still scene of the manipulation world, seen by the cameras of the tasks."""
         rng = stream(self.seed, self.split, "table", index)
         frames, objects, proprio, body = self._gallery.sample(int(rng.integers(2**40)))
-        questions = table_questions(objects, lambda p: locate(tuple(p), body), rng, self.recipe.questions // 2)
+        questions = self._about_table(frames, objects, body, rng, 2 * self.recipe.questions // 3)
         questions += [self._aim(rng, body, proprio) for _ in range(self.recipe.questions - len(questions))]
         return Item(_views({c: frames[c] for c in body.cameras}, objects), tuple(questions))
 
     def demo(self, world: str, index: int) -> Item:
         """A moment of an expert's episode: what it would do, and questions about the same picture."""
         rng = stream(self.seed, self.split, "demo", world, index)
-        observation, embodiment, objects, advice = self._demos[world].next(index)
-        reply = written(self.codec, advice, embodiment, "place")
+        moment = self._demos[world].next(index)
+        observation, embodiment, objects = moment.observation, moment.embodiment, moment.objects
+        reply = written(self.codec, moment.advice, embodiment, "place")
         state = self.codec.observe(observation.get("proprio"), embodiment)
-        act = Question("act", turn_text(observation["instruction"], state), reply)
-        count = self.recipe.questions - 1
+        did = [] if moment.did is None else [self.codec.format(moment.did, embodiment, False)]
+        act = Question("act", turn_text(observation["instruction"], state, did), reply)
+        name, held = moment.subgoal
+        done = Question("done", f"{observation['instruction']} Done: {name}?", "yes" if held else "no")
+        count = self.recipe.questions - 2
         if isinstance(embodiment, Screen):
             size = (embodiment.width, embodiment.height)
             asked = screen_questions(objects, size, point, rng, count - self.recipe.copies - 1)
             asked += self._blind(rng, objects)
         else:
             body = embodiment
-            asked = table_questions(objects, lambda p: locate(tuple(p), body), rng, count // 2)
+            asked = self._about_table(observation["frames"], objects, body, rng, 2 * count // 3)
             asked += [self._aim(rng, body, observation["proprio"]) for _ in range(count - len(asked))]
-        return Item(_views(observation["frames"], objects), (act, *asked))
+        return Item(_views(observation["frames"], objects), (act, done, *asked))
+
+    def _about_table(
+        self,
+        frames: dict[str, Frame],
+        objects: Sequence[SceneObject],
+        body: Body,
+        rng: np.random.Generator,
+        count: int,
+    ) -> list[Question]:
+        sizes = {name: (frame.shape[1], frame.shape[0]) for name, frame in frames.items()}
+        return table_questions(objects, lambda p: locate(tuple(p), body), point, sizes, rng, count)
 
     def _blind(self, rng: np.random.Generator, objects: Sequence[SceneObject]) -> list[Question]:
         """Questions about what is not on the screen: quoted texts to type, and one that one would have to scroll to."""
@@ -148,6 +163,20 @@ class Mixture:
         return Question("aim", f"{state}\0at{locate(target, body)}", move.removesuffix("open"))
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One turn of an expert's episode."""
+
+    observation: Observation
+    embodiment: Any
+    objects: list[SceneObject]
+    advice: Advice
+    did: Advice | None
+    """What was executed in the turn before."""
+    subgoal: tuple[str, bool]
+    """One of the task's sub-goals in words, and whether it is held."""
+
+
 class DemoStream:
     """Experts at work, one task after another: the same calls in the same order give the same moments."""
 
@@ -160,10 +189,9 @@ class DemoStream:
             for _ in range(-(-world.horizon // 5) if "gui" in world.task_id else 1)
         ]
         self._recipe, self._seed, self._split = recipe, seed, split
-        self._running: list[Iterator[tuple[Observation, Any, list[SceneObject], Advice]] | None]
-        self._running = [None] * len(self._worlds)
+        self._running: list[Iterator[Moment] | None] = [None] * len(self._worlds)
 
-    def next(self, index: int) -> tuple[Observation, Any, list[SceneObject], Advice]:
+    def next(self, index: int) -> Moment:
         which = self._turns[index % len(self._turns)]
         while True:
             if self._running[which] is None:
@@ -177,30 +205,39 @@ class DemoStream:
         for world in self._worlds:
             world.close()
 
-    def _episode(self, world: Any, index: int) -> Iterator[tuple[Observation, Any, list[SceneObject], Advice]]:
+    def _episode(self, world: Any, index: int) -> Iterator[Moment]:
         rng = stream(self._seed, self._split, "episode", world.task_id, index)
-        observation, _ = world.reset(seed=int(rng.integers(1_000_000)))
-        over = False
+        observation, info = world.reset(seed=int(rng.integers(1_000_000)))
+        over, did = False, None
         while not over:
             advice = world.expert()
-            yield observation, world.embodiment, world.scene(), advice
+            names = list(info["subgoals"])
+            name = names[int(rng.integers(len(names)))]
+            subgoal = name.replace("_", " "), bool(info["subgoals"][name])
+            yield Moment(observation, world.embodiment, world.scene(), advice, did, subgoal)
             actions: Sequence[Any] = advice.actions
             if rng.random() < self._recipe.mistakes:
                 actions = _mistake(advice, world, rng)
+            executed = []
             for action in actions:
-                _, terminated, truncated, _ = world.advance(action)
+                _, terminated, truncated, info = world.advance(action)
+                executed.append(action)
                 over = terminated or truncated
                 if over:
                     break
+            did = Advice(tuple(executed))
             observation = world.observe()
 
 
 def _mistake(advice: Advice, world: Any, rng: np.random.Generator) -> Sequence[Any]:
-    """The expert's decision gone a little wrong: a slipped motion; on a screen, an idle turn or a click anywhere."""
+    """The expert's decision gone a little wrong: a slipped motion; on a screen a click or some scrolling anywhere."""
     embodiment = world.embodiment
     if isinstance(embodiment, Screen):
         x, y = (int(v) for v in rng.integers(0, (embodiment.width, embodiment.height)))
-        return (screen_action("click", x, y) if rng.random() < 0.5 else screen_action("noop"),)
+        if rng.random() < 0.6:
+            return (screen_action("click", x, y),)
+        at = advice.actions[0]["position"] if rng.random() < 0.7 else (x, y)
+        return (screen_action("scroll", int(at[0]), int(at[1]), scroll=int(rng.choice([-3, -2, 2, 3]))),)
     slip = rng.normal(0, 0.03, 3) / embodiment.chunk
     limit = embodiment.max_step
     return [np.array([*np.clip(a[:3] + slip, -limit, limit), a[3]], np.float32) for a in advice.actions]
@@ -212,7 +249,10 @@ def _views(frames: dict[str, Frame], objects: Sequence[SceneObject]) -> tuple[Vi
 
 def corpus(seed: int = 0, resets: int = 150) -> list[str]:
     """Texts from which the tiny tokenizer takes its words: instructions, questions and replies of the train split."""
-    texts = ["click double right drag scroll type key wait done noop at open close think hand half shut holding"]
+    texts = [
+        "click double right drag scroll type key wait done noop at open close think hand half shut holding",
+        "last invalid yes no Done Left or Where in top front wrist is the",
+    ]
     recipe = Recipe()
     mixture = Mixture(recipe, seed)
     for index in range(resets):
@@ -225,6 +265,7 @@ def corpus(seed: int = 0, resets: int = 150) -> list[str]:
             for index in range(resets):
                 _, info = world.reset(seed=index)
                 texts.append(info["task"].instruction)
+            texts += [goal.name.replace("_", " ") for goal in info["task"].subgoals]
             world.close()
     mixture.close()
     return texts

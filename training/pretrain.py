@@ -26,11 +26,12 @@ from torch import Tensor
 from episode import HandeyeError, SceneObject
 from perception.dense import Classes, dense_labels
 from policy.packing import Exchange, Packed, packed_forward
-from policy.tiny import TinyShape, build_tiny
-from policy.vlm import VLM
+from policy.tiny import TinyShape, build_tiny, extend_tiny
+from policy.vlm import VLM, model_folder
 from training import distributed
 from training.dense_heads import DenseHeads
 from training.mixture import SKILLS, Item, Mixture, Recipe, corpus
+from training.muon import Muon
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class PretrainConfig:
 
     seed: int = 0
     init: str = ""
-    """A model folder to go on from, with new optimisers and heads; empty starts from random weights."""
+    """A tiny model's folder to go on from, with new optimisers and heads and tokens for words that are new to it; empty
+    starts from random weights."""
     steps: int = 10_000
     dense_steps: int = 2500
     """Steps of dense perception alone, at the start."""
@@ -87,7 +89,7 @@ class Pretrainer:
 
     def __init__(self, config: PretrainConfig, folder: Path) -> None:
         self.config = config
-        self.vlm = VLM.load(folder)
+        self.vlm = VLM.load(folder, bf16=True)
         self.mixture = Mixture(config.recipe, config.seed)
         self.held_out = Mixture(config.recipe, config.seed + 1, "heldout")
         vision = self.vlm.model.config.vision_config
@@ -114,7 +116,7 @@ class Pretrainer:
         matrices = [p for n, p in named if p.ndim == 2 and "embed" not in n]
         chosen = {id(p) for p in matrices}
         rest = [p for _, p in named if id(p) not in chosen] + list(self.heads.parameters())
-        muon = torch.optim.Muon(matrices, lr=self.config.muon_lr, weight_decay=0.0, adjust_lr_fn="original")
+        muon = Muon(matrices, lr=self.config.muon_lr)
         adam = torch.optim.AdamW(rest, lr=self.config.lr, betas=(0.9, 0.98), weight_decay=0.0)
         return [(muon, self.config.muon_lr), (adam, self.config.lr)]
 
@@ -195,13 +197,13 @@ class Pretrainer:
         views = [view for item in items for view in item.views]
         patch = int(self.vlm.model.config.vision_config.patch_size)
         labels = [dense_labels(v.frame, v.objects, patch, self.heads.classes) for v in views]
-        with torch.autocast("cpu", torch.bfloat16):
+        with self.vlm.precision():
             output = self.vlm.family.encode([v.frame for v in views])  # type: ignore[attr-defined]
         loss, accuracy = self.heads(output, labels)
         return output, loss, accuracy
 
     def language(self, items: list[Item], vision: Any) -> tuple[Tensor, dict[str, float]]:
-        with torch.autocast("cpu", torch.bfloat16):
+        with self.vlm.precision():
             out = packed_forward(self.vlm, [self.pack(i) for i in items], {"mm_encoder_outputs": {"image": vision}})
         losses = F.cross_entropy(out.logits, out.targets, reduction="none") * out.weights
         right = (out.logits.argmax(-1) == out.targets).float()
@@ -266,7 +268,7 @@ class Pretrainer:
             ):
                 packed = self.pack(item)
                 vision, _, _ = self.vision([item])
-                with torch.autocast("cpu", torch.bfloat16):
+                with self.vlm.precision():
                     out = packed_forward(self.vlm, [packed], {"mm_encoder_outputs": {"image": vision}})
                 guess, at = out.logits.argmax(-1), 0
                 for question, exchange in zip(item.questions, packed.exchanges, strict=True):
@@ -319,7 +321,7 @@ def pretrain(config: PretrainConfig, out: Path, resume: bool = False) -> None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
         if config.init:
-            VLM.load(config.init).save(folder)
+            extend_tiny(model_folder(config.init), folder, corpus(config.seed, config.resets))
         else:
             build_tiny(folder, corpus(config.seed, config.resets), config.seed, config.shape)
     distributed.barrier()
