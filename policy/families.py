@@ -22,8 +22,9 @@ from transformers import (
     Qwen2VLImageProcessorPil,
     Qwen3VLForConditionalGeneration,
 )
+from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-from episode import Frame, HandeyeError
+from episode import Frame, HandeyeError, frame_key
 
 CHUNK = 16
 """Frames that go through the vision tower at once."""
@@ -45,6 +46,9 @@ class Family(Protocol):
 
     def positions(self, ids: Tensor, mask: Tensor, images: Sequence[Sequence[Frame]]) -> Tensor:
         """Explicit position ids for padded rows ``ids`` [B, L] with ``mask`` [B, L]; [B, L] or [3, B, L]."""
+
+    def remember(self) -> None:
+        """From now on, and afresh: encode each frame once. Only while the vision tower is frozen; may do nothing."""
 
     def save(self, folder: Path) -> None: ...
 
@@ -75,6 +79,9 @@ class GenericFamily:
     def positions(self, ids: Tensor, mask: Tensor, images: Sequence[Sequence[Frame]]) -> Tensor:
         return (mask.long().cumsum(1) - 1).clamp_(min=0)
 
+    def remember(self) -> None:
+        """Left out: the generic path leaves all of this to the model."""
+
     def save(self, folder: Path) -> None:
         self.processor.save_pretrained(folder)
 
@@ -95,6 +102,8 @@ class Qwen3VLFamily:
         self.temporal = int(vision.temporal_patch_size)
         self.image_token_id = int(model.config.image_token_id)
         self._grids: dict[tuple[int, ...], tuple[int, int]] = {}
+        self.kept: dict[str, tuple[Tensor, tuple[Tensor, ...]]] | None = None
+        """Features and deepstack levels by frame key, while the vision tower is frozen; None while it may change."""
 
     def grid(self, frame: Frame) -> tuple[int, int]:
         """Rows and columns of patches for a frame of this size."""
@@ -148,6 +157,18 @@ class Qwen3VLFamily:
         whole.deepstack_features = [tuple(f for level in same for f in level) for same in levels]
         return whole
 
+    def _remembered(self, frames: dict[str, Frame]) -> dict[str, tuple[Tensor, tuple[Tensor, ...]]]:
+        """Features of distinct frames, each encoded when it is first asked for."""
+        kept = {} if self.kept is None else self.kept
+        # Equal sizes side by side, so that the vision tower sees long runs.
+        new = sorted((key for key in frames if key not in kept), key=lambda key: frames[key].shape)
+        if new:
+            output = self.encode([frames[key] for key in new])
+            levels = zip(*output.deepstack_features, strict=True) if output.deepstack_features else [()] * len(new)
+            for key, features, deep in zip(new, output.pooler_output, levels, strict=True):
+                kept[key] = features, tuple(deep)
+        return kept
+
     def _encode(self, frames: Sequence[Frame]) -> Any:
         device = self.model.device
         pixels, grids = self.pixels(frames)
@@ -157,21 +178,12 @@ class Qwen3VLFamily:
         flat = [frame for row in images for frame in row]
         if not flat:
             return {}
-        index: dict[tuple[int, bytes], int] = {}
-        distinct: list[Frame] = []
-        order = []
-        for frame in flat:
-            key = (frame.shape[1], frame.tobytes())
-            if key not in index:
-                index[key] = len(distinct)
-                distinct.append(frame)
-            order.append(index[key])
-        # Equal sizes side by side, so that the vision tower sees long runs.
-        by_size = sorted(range(len(distinct)), key=lambda i: distinct[i].shape)
-        place = {i: n for n, i in enumerate(by_size)}
-        output = self.encode([distinct[i] for i in by_size])
-        output.pooler_output = tuple(output.pooler_output[place[i]] for i in order)
-        output.deepstack_features = [tuple(level[place[i]] for i in order) for level in output.deepstack_features]
+        keys = [frame_key(frame) for frame in flat]
+        known = self._remembered(dict(zip(keys, flat, strict=True)))
+        output = BaseModelOutputWithDeepstackFeatures(
+            pooler_output=tuple(known[key][0] for key in keys),  # type: ignore[arg-type] # frame by frame
+            deepstack_features=list(zip(*(known[key][1] for key in keys), strict=True)),  # type: ignore[arg-type]
+        )
         return {"mm_encoder_outputs": {"image": output}}
 
     def positions(self, ids: Tensor, mask: Tensor, images: Sequence[Sequence[Frame]]) -> Tensor:
@@ -199,6 +211,9 @@ class Qwen3VLFamily:
             raise ModelError(f"the prompt has {len(spans)} image tokens, its images have {used} features")
         out[:, at:] = np.arange(position, position + len(ids) - at)
         return out
+
+    def remember(self) -> None:
+        self.kept = {}
 
     def save(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)

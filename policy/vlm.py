@@ -182,6 +182,18 @@ class VLM(nn.Module):
         listed = configured if isinstance(configured, list) else [configured]
         return tuple({i for i in (*listed, self.tokenizer.eos_token_id) if i is not None})
 
+    def freeze_vision(self) -> None:
+        """Train everything but the vision tower, whose features of a frame then never change.
+
+        Raises:
+            ModelError: the model's vision tower is not to be found.
+        """
+        tower = self.model.get_encoder("image")
+        if tower is self.model:
+            raise ModelError(f"{type(self.model).__name__} has no vision tower that could be frozen: train all of it")
+        tower.requires_grad_(False)
+        self.family.remember()
+
     # --- scoring
 
     def collate(self, rows: Sequence[Row]) -> Batch:

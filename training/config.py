@@ -50,7 +50,7 @@ class Config:
     """How replies are written."""
     frames: int = 1
     """Frames of each camera that a turn sees, the current one included."""
-    last_actions: int = 0
+    last_actions: int = 1
     """Actions of the turns before that a turn is told."""
     thought: Thought = "place"
     """What experts that are cloned write before the action: none, place (on bodies, as the base does), or words."""
@@ -76,6 +76,9 @@ class Config:
     """λ of generalised advantage estimation, a decision. Only with a critic."""
 
     # --- updating
+    train_vision: bool = False
+    """Train the vision tower too. Seeing comes from pretraining, acting from reinforcement: without it each frame is
+    encoded once a step, for rollout and update together."""
     learning_rate: float = 3e-4
     """Of AdamW, after the warm-up."""
     value_learning_rate: float = 1e-3

@@ -32,7 +32,7 @@ class Manner:
 
     codec: str = "compact"
     frames: int = 1
-    last_actions: int = 0
+    last_actions: int = 1
     temperature: float = 1.0
     greedy: bool = True
 

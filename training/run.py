@@ -105,6 +105,8 @@ class Run:
 
     def _load(self, folder: str | Path, value_head: bool) -> VLM:
         vlm = VLM.load(folder, value_head=value_head, device=device(), bf16=self.config.bf16)
+        if not self.config.train_vision:
+            vlm.freeze_vision()
         vlm.eval()
         return vlm
 
@@ -155,7 +157,13 @@ class Run:
 
     def plan(self) -> list[EpisodeSpec]:
         """This rank's episodes of the next step."""
+        self._forget_frames()
         return plan(self.config, self.task_ids, self.done.step)
+
+    def _forget_frames(self) -> None:
+        """A step's features depend on nothing before it: a resumed run would not have that in memory."""
+        if not self.config.train_vision:
+            self.vlm.family.remember()
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -258,6 +266,7 @@ class Run:
             pool=self.pool,
             on_episode=keep,
         )["tasks"]
+        self._forget_frames()
         barrier()  # every rank's episodes are on disk
         self._cpu = time.process_time()
         if self.journal is not None:

@@ -128,7 +128,7 @@ class Learner:
         self.reference = reference
         self.optimizer_steps = 0
         head = [] if vlm.value_head is None else list(vlm.value_head.parameters())
-        body = [p for p in vlm.parameters() if not any(p is h for h in head)]
+        body = [p for p in vlm.parameters() if p.requires_grad and not any(p is h for h in head)]
         groups = [{"params": body, "rate": config.learning_rate}]
         if head:
             groups.append({"params": head, "rate": config.value_learning_rate})
