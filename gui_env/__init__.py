@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gymnasium as gym
 
+from gui_env.tasks.choose_option import ChooseOption
 from gui_env.tasks.click_button import ClickButton
 from gui_env.tasks.click_icon import ClickIcon
 from gui_env.tasks.dismiss_popup import DismissPopup
 from gui_env.tasks.login_form import LoginForm
 from gui_env.tasks.scroll_select import ScrollSelect
 from gui_env.tasks.set_checkboxes import SetCheckboxes
+from gui_env.tasks.set_slider import SetSlider
 from gui_env.tasks.type_text import TypeText
+from gui_env.tasks.wizard import Wizard
 from gui_env.world import GuiWorld
 
 TASKS: dict[str, type[GuiWorld]] = {
@@ -23,6 +26,9 @@ TASKS: dict[str, type[GuiWorld]] = {
         ClickIcon,
         SetCheckboxes,
         TypeText,
+        ChooseOption,
+        SetSlider,
+        Wizard,
     )
 }
 """Every GUI task by its id. A new one is one file and one name in this list."""

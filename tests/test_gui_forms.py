@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
-from episode import SCREEN_KINDS, Outcome, Split
+from episode import SCREEN_KINDS, Outcome, Split, screen_action
 from gui_env.tasks import click_icon
+from gui_env.tasks.choose_option import ChooseOption
 from gui_env.tasks.click_icon import ClickIcon
 from gui_env.tasks.set_checkboxes import SetCheckboxes, listed
+from gui_env.tasks.set_slider import SetSlider
 from gui_env.tasks.type_text import TypeText
+from gui_env.tasks.wizard import PAGES, Wizard
 from gui_env.world import GuiWorld
 from tests.gui import act, begun, press
 
@@ -159,3 +162,175 @@ def test_the_expert_empties_a_field_that_should_be_empty() -> None:
         *_, info = world.advance(action)
     assert kinds == ["double_click", "key", "click", "type", "click"]
     assert info["success"] and other.value == ""
+
+
+# --- choose-option
+
+
+def test_an_option_is_opened_chosen_confirmed() -> None:
+    world = found(ChooseOption, lambda w: w.option < 4 and len(w.dropdowns) == 2)
+    target = world.target
+    reward, _, _, info = press(world, target)
+    assert info["subgoals"] == {"opened": True, "chosen": False, "confirmed": False}
+    assert reward == pytest.approx(1 / 3)
+    reward, _, _, info = act(world, "key", text="escape")
+    assert reward == pytest.approx(-1 / 3) and not any(info["subgoals"].values())
+    press(world, target)
+    reward, _, _, info = press(world, target.list.rows[world.option])
+    assert info["subgoals"] == {"opened": True, "chosen": True, "confirmed": False}
+    assert reward == pytest.approx(1 / 3)
+    reward, terminated, _, info = press(world, world.desk.widget("confirm"))
+    assert terminated and info["success"] and reward == pytest.approx(1 + 1 / 3)
+
+
+def test_another_dropdown_must_stay_as_it_was() -> None:
+    world = found(ChooseOption, lambda w: len(w.dropdowns) == 2)
+    other = next(d for d in world.dropdowns if d is not world.target)
+    world.desk.focus = other.name
+    act(world, "key", text="up" if other.selected else "down")
+    world.desk.focus = world.target.name
+    while world.target.selected != world.option:
+        act(world, "key", text="down" if world.target.selected < world.option else "up")
+    _, terminated, _, info = press(world, world.desk.widget("confirm"))
+    assert terminated and info["outcome"] is Outcome.FAILURE and info["subgoals"]["chosen"]
+
+
+def test_the_expert_closes_a_menu_that_was_opened_by_mistake() -> None:
+    world = found(ChooseOption, lambda w: len(w.dropdowns) == 2)
+    press(world, next(d for d in world.dropdowns if d is not world.target))
+    action = world.expert().actions[0]
+    assert SCREEN_KINDS[action["kind"]] == "key" and action["text"] == "escape"
+    while not world.over:
+        *_, info = world.advance(world.expert().actions[0])
+    assert info["success"]
+
+
+# --- set-slider
+
+
+def set_to(world: SetSlider, slider: Any, value: int) -> Any:
+    spot = world.desk.find(slider)
+    assert spot is not None
+    return world.advance(screen_action("click", slider.at(spot.rect, value), spot.rect.center[1]))
+
+
+def test_a_slider_comes_near_and_is_set() -> None:
+    world = found(SetSlider, lambda w: w.value >= 2)
+    reward, _, _, info = set_to(world, world.target, world.value - 1)
+    assert info["subgoals"] == {"near": True, "set": False, "confirmed": False}
+    assert reward == pytest.approx(1 / 3)
+    assert world.numerals[world.sliders.index(world.target)].text == str(world.value - 1)
+    reward, _, _, info = set_to(world, world.target, world.value)
+    assert info["subgoals"] == {"near": True, "set": True, "confirmed": False} and reward == pytest.approx(1 / 3)
+    assert press(world, world.desk.widget("confirm"))[3]["success"]
+
+
+def test_a_drag_sets_a_slider_too() -> None:
+    world = begun(SetSlider, 1)
+    rect = world.desk.find(world.target).rect
+    (x, y), x2 = (world.target.at(rect, world.target.value), rect.center[1]), world.target.at(rect, world.value)
+    *_, info = act(world, "drag", x=x, y=y, x2=x2, y2=y)
+    assert info["subgoals"]["set"] and press(world, world.desk.widget("confirm"))[3]["success"]
+
+
+def test_the_other_slider_must_stay_where_it_was() -> None:
+    world = found(SetSlider, lambda w: len(w.sliders) == 2)
+    other = next(s for s in world.sliders if s is not world.target)
+    set_to(world, other, (other.value + 5) % 11)
+    set_to(world, world.target, world.value)
+    _, terminated, _, info = press(world, world.desk.widget("confirm"))
+    assert terminated and info["outcome"] is Outcome.FAILURE and info["subgoals"]["set"]
+
+
+@pytest.mark.parametrize("size", [(128, 128), (128, 400), (1280, 128), (640, 480), (1280, 800)])
+def test_numbers_of_a_slider_are_further_apart_than_bins(size: tuple[int, int]) -> None:
+    for seed in range(20):
+        world = begun(SetSlider, seed, "train", size)
+        for slider in world.sliders:
+            assert slider.at(slider.rect, 10) - slider.at(slider.rect, 0) >= 10 * (size[0] / 32 + 1)
+
+
+# --- wizard
+
+
+def turned(world: Wizard, subject: int) -> None:
+    """The expert at work until the page of ``subject`` is shown."""
+    while world.turn[world.data["page"]] != subject:
+        world.advance(world.expert().actions[0])
+
+
+def test_a_page_that_is_not_filled_in_holds_one_up() -> None:
+    world = found(Wizard, lambda w: w.turn[0] == 0)
+    assert not world.next.enabled and not world.back.enabled
+    press(world, world.next)
+    act(world, "key", text="enter")
+    assert world.data["page"] == 0
+    press(world, world.field)
+    act(world, "type", text="x")
+    assert world.next.enabled
+    _, _, _, info = act(world, "key", text="enter")
+    assert world.data["page"] == 1 and world.desk.focus == "" and not info["subgoals"]["name"]
+    press(world, world.back)
+    assert world.data["page"] == 0 and world.field.value == "x"
+
+
+def test_the_pages_in_order() -> None:
+    """Five sub-goals of one fifth each, and the summary says what was filled in."""
+    world, total = begun(Wizard, 2), 0.0
+    turned(world, 3)
+    assert world.subgoals() == {"name": True, "option": True, "pick": True, "agreed": False, "finished": False}
+    said = [line.text.split(": ")[1] for line in world.lines]
+    assert said == [world.text, world.option.label, world.dropdown.items[world.pick]]
+    assert world.next.label == "Finish" and not world.next.enabled
+    reward, _, _, _ = press(world, world.agree)
+    assert reward == pytest.approx(1 / 5) and world.next.enabled
+    total, terminated, _, info = press(world, world.next)
+    assert terminated and info["success"] and total == pytest.approx(1 + 1 / 5)
+
+
+def test_a_wizard_that_is_finished_wrongly_fails() -> None:
+    world = begun(Wizard, 2)
+    turned(world, 1)
+    press(world, next(r for r in world.radios if r is not world.option))
+    page = world.data["page"]
+    press(world, world.next)
+    assert world.data["page"] == page + 1
+    # The expert would go back; let it forget.
+    world.option, right = next(r for r in world.radios if r.checked), world.option
+    turned(world, 3)
+    press(world, world.agree)
+    world.option = right
+    _, terminated, _, info = press(world, world.next)
+    assert terminated and info["outcome"] is Outcome.FAILURE
+
+
+def test_the_expert_goes_back_to_the_page_that_is_wrong() -> None:
+    world = found(Wizard, lambda w: w.turn[0] == 1)
+    press(world, next(r for r in world.radios if r is not world.option))
+    press(world, world.next)
+    assert world.data["page"] == 1
+    world.advance(world.expert().actions[0])
+    assert world.data["page"] == 0 and not world.option.checked
+    while not world.over:
+        *_, info = world.advance(world.expert().actions[0])
+    assert info["success"]
+
+
+@pytest.mark.parametrize("size", [(128, 128), (640, 480)])
+def test_every_page_fits(size: tuple[int, int]) -> None:
+    """Nothing reaches out of the window or over another, and no caption is cut."""
+    for seed in range(30):
+        world = begun(Wizard, seed, SPLITS[seed % 2], size)
+        seen = set()
+        while not world.over:
+            seen.add(world.data["page"])
+            window = world.desk.windows["form"]
+            spots = [s for s in world.desk.placed(window) if s.widget.parent is window]
+            for i, spot in enumerate(spots):
+                assert window.rect.inset(1).covers(spot.rect), (seed, spot.widget.name)
+                assert not any(spot.rect.meets(other.rect) for other in spots[:i]), (seed, spot.widget.name)
+                for line in spot.widget.captions(spot.rect):
+                    run = line.run(spot.widget.text_clip(spot.rect))
+                    assert run is not None and run.text == line.text, (seed, line.text)
+            world.advance(world.expert().actions[0])
+        assert len(seen) == PAGES

@@ -40,7 +40,7 @@ class TypeText(FormWorld):
         self.text = content.secret(draw.content) if coded else content.label(draw.content, self.split).lower()
         # Captions above their fields leave no room for three on the smallest screen.
         beside = count == 3 or bool(draw.layout.random() < 0.5)
-        form, spots = self.labelled_form(draw, labels, self.m.control, beside)
+        form, spots = self.labelled_form(draw, labels, beside)
         self.fields = [
             form.window.add(Field(f"field{i}", spot, self.m.font, label, limit=12))
             for i, (spot, label) in enumerate(zip(spots, labels, strict=True))
