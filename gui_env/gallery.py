@@ -11,6 +11,7 @@ from episode import Frame, SceneObject, Split, stream
 from gui_env import content
 from gui_env.metrics import Metrics, metrics
 from gui_env.toolkit.canvas import luminance
+from gui_env.toolkit.choices import Dropdown, Radio
 from gui_env.toolkit.containers import ListBox, Window
 from gui_env.toolkit.controls import Button, Checkbox, Field, Label, Picture, Slider
 from gui_env.toolkit.desktop import Desktop
@@ -22,7 +23,18 @@ from gui_env.toolkit.themes import draw_theme
 from gui_env.toolkit.widget import Widget
 
 ICON_NAMES = tuple(ICONS)
-MIXTURE = {"button": 6, "label": 4, "field": 3, "checkbox": 2, "list": 2, "icon": 1, "iconbutton": 2, "slider": 1}
+MIXTURE = {
+    "button": 6,
+    "label": 4,
+    "field": 3,
+    "checkbox": 2,
+    "radio": 1,
+    "list": 2,
+    "dropdown": 2,
+    "icon": 1,
+    "iconbutton": 2,
+    "slider": 1,
+}
 KINDS = tuple(kind for kind, share in MIXTURE.items() for _ in range(share))
 
 
@@ -78,8 +90,14 @@ class Scatter:
         # Lists need most room: they come first.
         for kind in sorted(kinds, key=lambda kind: kind != "list"):
             self._put(kind, window, room)
+        menus = [w for w in window.walk() if isinstance(w, Dropdown) and w.enabled]
         if self.rng.random() < 0.12:
             self._popup()
+        elif menus and self.rng.random() < 0.4:
+            chosen = menus[int(self.rng.integers(len(menus)))]
+            spot = self.desk.find(chosen)
+            if spot is not None:
+                chosen.open(self.desk, spot.rect)
         elif self.rng.random() < 0.3:
             names = [w.name for w in window.walk() if w.focusable]
             self.desk.focus = names[int(self.rng.integers(len(names)))] if names else ""
@@ -142,7 +160,8 @@ class Scatter:
     def _put(self, kind: str, window: Window, room: Rect) -> None:
         self.serial += 1
         name = f"{kind}{self.serial}"
-        widget = self._list(name, room) if kind == "list" else self._single(kind, name, room)
+        many = {"list": self._list, "dropdown": self._dropdown}.get(kind)
+        widget = many(name, room) if many else self._single(kind, name, room)
         if widget is not None:
             window.add(widget)
             if widget.focusable and self.rng.random() < 0.06:
@@ -150,6 +169,8 @@ class Scatter:
 
     def _single(self, kind: str, name: str, room: Rect) -> Widget | None:
         rng, font, text = self.rng, self.font(), self.text()
+        if kind == "slider" and rng.random() < 0.5:
+            kind = "ticks"
         pad, side = self.m.px(float(rng.uniform(2, 7))), self.m.px(float(rng.uniform(11, 18)))
         high, tall, width = font.size + self.m.px(float(rng.uniform(3, 8))), font.size + 3, font.width(text)
         extra = self.m.px(float(rng.uniform(6, 60)))
@@ -158,7 +179,9 @@ class Scatter:
             "label": (width, tall),
             "field": (width + 2 * pad + extra // 3, high),
             "checkbox": (width + tall + 4, tall),
+            "radio": (width + tall + 4, tall),
             "slider": (self.m.px(20) + extra, self.m.px(9)),
+            "ticks": (self.m.px(60) + extra, self.m.px(16)),
             "icon": (side, side),
             "iconbutton": (side, side),
         }[kind]
@@ -174,8 +197,10 @@ class Scatter:
             return self._field(name, spot, font, text)
         if kind == "checkbox":
             return Checkbox(name, spot, font, text, checked=bool(rng.random() < 0.5))
-        if kind == "slider":
-            return Slider(name, spot, font, "slider", 0, 10, int(rng.integers(11)))
+        if kind == "radio":
+            return Radio(name, spot, font, text, group=name, checked=bool(rng.random() < 0.5))
+        if kind in ("slider", "ticks"):
+            return Slider(name, spot, font, "slider", 0, 10, int(rng.integers(11)), ticks=kind == "ticks")
         icon = ICON_NAMES[int(rng.integers(len(ICON_NAMES)))]
         if kind == "iconbutton":
             return Button(name, spot, font, icon, icon=icon, color=shade, rgb=rgb)
@@ -206,3 +231,15 @@ class Scatter:
         if rng.random() < 0.5:
             listing.selected = int(rng.integers(len(items)))
         return listing
+
+    def _dropdown(self, name: str, room: Rect) -> Widget | None:
+        rng, font = self.rng, self.font()
+        items = content.labels(rng, self.split, int(rng.integers(2, 8)))
+        width = Dropdown.width(font, items) + self.m.px(float(rng.uniform(0, 30)))
+        spot = self._free(room, width, font.size + self.m.px(float(rng.uniform(3, 8))))
+        if spot is None:
+            return None
+        row, selected = font.size + self.m.px(float(rng.uniform(2, 5))), int(rng.integers(-1, len(items)))
+        made = Dropdown(name, spot, font, "dropdown", items, row=row, shown=int(rng.integers(3, 6)), selected=selected)
+        self.desk.add(made.menu, opened=False)
+        return made

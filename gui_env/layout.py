@@ -91,3 +91,21 @@ def across(room: Rect, widths: Sequence[int], height: int, gap: int, align: str 
         boxes.append(box(x, room.y1 - height, width, height))
         x += width + gap
     return boxes
+
+
+def labelled(room: Rect, count: int, line: int, column: int, height: int, gap: int) -> list[tuple[Rect, Rect]]:
+    """Captions and their controls, one pair below the other from the top of ``room``.
+
+    A caption of ``line`` pixels stands above its control of ``height``; where ``column`` is not 0, beside it at the
+    left, that wide and as high as the control.
+    """
+    pairs = []
+    y = room.y0
+    for _ in range(count):
+        if column:
+            pairs.append((box(room.x0, y, column, height), Rect(room.x0 + column, y, room.x1, y + height)))
+            y += height + gap
+        else:
+            pairs.append((box(room.x0, y, room.width, line), box(room.x0, y + line, room.width, height)))
+            y += line + height + gap
+    return pairs

@@ -200,13 +200,8 @@ class GuiWorld(gym.Env[Observation, Action]):
 
     def _start(self, seed: int) -> None:
         self._seed = seed
-        draw = Draw(
-            stream(seed, "task"),
-            stream(seed, "content"),
-            stream(seed, "layout"),
-            stream(seed, "appearance"),
-            self.split,
-        )
+        task, content, layout, look = (stream(seed, use) for use in ("task", "content", "layout", "appearance"))
+        draw = Draw(task, content, layout, look, self.split)
         self.rng = stream(seed, "physics")
         """For chance while the episode runs; its state is in the snapshot."""
         self.m: Metrics = metrics(self.width, self.height, draw.appearance)
@@ -384,6 +379,8 @@ class GuiWorld(gym.Env[Observation, Action]):
             if text.startswith(field.value) and field.caret == len(field.value):
                 return say(screen_action("type", text=text[len(field.value) :]), "The rest is missing.")
             return say(screen_action("double_click", *self.middle(field)), "This text is wrong.")
+        if not text:
+            return say(screen_action("key", text="backspace"), "This field stays empty.")
         return say(screen_action("type", text=text), f"The field {field.label} has the focus.")
 
     def wait(self, thought: str = "It is busy.") -> Advice:

@@ -42,8 +42,9 @@ class TitleBar(Widget):
 class Window(Widget):
     """A window; children stand below its title bar.
 
-    ``modal``: while it is open, nothing beneath it answers. ``default`` names the button that Enter presses; ``cross``
-    is the width of the button with a cross in the title bar, 0 for none.
+    ``modal``: while it is open, nothing beneath it answers. ``transient``: so it is too, but a click beside it, or
+    Escape, closes it. ``default`` names the button that Enter presses; ``cross`` is the width of the button with a
+    cross in the title bar, 0 for none.
     """
 
     kind = "window"
@@ -58,6 +59,7 @@ class Window(Widget):
         *,
         bar: int,
         modal: bool = False,
+        transient: bool = False,
         cross: int = 0,
         default: str = "",
         align: str = "left",
@@ -66,6 +68,7 @@ class Window(Widget):
         self.bar = bar
         """Height of the title bar; 0 for none."""
         self.modal = modal
+        self.transient = transient
         self.default = default
         # The bar's widgets stand above the content's origin.
         if bar:
@@ -77,6 +80,9 @@ class Window(Widget):
     def load(self, state: dict[str, Any]) -> None:
         super().load(state)
         self.rect = Rect(*self.rect)
+
+    def closed(self) -> None:
+        """The desktop has just closed it."""
 
     def describe(self) -> dict[str, Any]:
         return {"modal": self.modal}

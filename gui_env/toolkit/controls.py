@@ -293,27 +293,42 @@ class Checkbox(Widget):
 
 
 class Slider(Widget):
-    """A knob on a line: a whole number from ``low`` to ``high``, set by a click, a drag or the arrow keys."""
+    """A knob on a line: a whole number from ``low`` to ``high``, set by a click, a drag or the arrow keys.
+
+    ``ticks``: a mark below the line for each number, a longer one for every fifth.
+    """
 
     kind = "slider"
     stored = ("visible", "enabled", "value")
     focusable = True
 
-    def __init__(self, name: str, rect: Rect, font: Font, label: str, low: int, high: int, value: int) -> None:
+    def __init__(
+        self, name: str, rect: Rect, font: Font, label: str, low: int, high: int, value: int, ticks: bool = False
+    ) -> None:
         super().__init__(name, rect, font, label)
         self.low, self.high, self.value = low, high, value
+        self.ticks = ticks
 
     def describe(self) -> dict[str, Any]:
         return {"enabled": self.enabled, "value": self.value, "low": self.low, "high": self.high}
 
-    def knob(self, rect: Rect) -> int:
-        """X of the knob's centre."""
-        half = rect.height // 2
-        share = (self.value - self.low) / (self.high - self.low)
+    def bar(self, rect: Rect) -> Rect:
+        """The part in which the knob runs, as high as the knob."""
+        return rect._replace(y1=rect.y1 - rect.height // 3) if self.ticks else rect
+
+    def at(self, rect: Rect, value: int) -> int:
+        """X of the knob's centre at ``value``."""
+        half = self.bar(rect).height // 2
+        share = (value - self.low) / (self.high - self.low)
         return rect.x0 + half + round(share * (rect.width - 2 * half))
 
     def paint(self, canvas: Canvas, theme: Theme, rect: Rect, focused: bool) -> None:
-        c, x, middle = theme.colors, self.knob(rect), (rect.y0 + rect.y1) // 2
+        whole, rect = rect, self.bar(rect)
+        c, x, middle = theme.colors, self.at(whole, self.value), (rect.y0 + rect.y1) // 2
+        wide = max(1, rect.height // 12)
+        for value in range(self.low, self.high + 1) if self.ticks else ():
+            high = (whole.y1 - rect.y1) * (2 if value % 5 == 0 else 1) // 2
+            canvas.fill(box(self.at(whole, value) - wide // 2, rect.y1, wide, high), c["muted"])
         line = max(2, rect.height // 5)
         canvas.rounded(Rect(rect.x0, middle - line // 2, rect.x1, middle - line // 2 + line), line // 2, c["border"])
         canvas.rounded(Rect(rect.x0, middle - line // 2, x, middle - line // 2 + line), line // 2, c["accent"])
@@ -328,7 +343,7 @@ class Slider(Widget):
             desk.emit(self.name, "change", str(value))
 
     def to(self, desk: Desktop, rect: Rect, x: int) -> None:
-        half = rect.height // 2
+        half = self.bar(rect).height // 2
         share = (x - rect.x0 - half) / max(1, rect.width - 2 * half)
         self.set(desk, self.low + round(share * (self.high - self.low)))
 

@@ -72,6 +72,7 @@ class Desktop:
         if name in self.order:
             self.order.remove(name)
             self.focus = ""
+            self.windows[name].closed()
 
     def is_open(self, name: str) -> bool:
         return name in self.order
@@ -107,7 +108,7 @@ class Desktop:
         return None
 
     def hit(self, x: int, y: int) -> Placed | None:
-        """The widget that a click at x, y reaches; None on the desktop and beneath an open modal window."""
+        """The widget that a click at x, y reaches; None on the desktop and beneath what holds the input."""
         for name in reversed(self.order):
             window = self.windows[name]
             if window.rect.has(x, y):
@@ -116,7 +117,7 @@ class Desktop:
                     if spot.rect.has(x, y) and spot.clip.has(x, y):
                         found = spot
                 return found
-            if window.modal:
+            if window.modal or window.transient:
                 return None
         return None
 
@@ -168,6 +169,11 @@ class Desktop:
 
     def _grab(self, x: int, y: int) -> Placed | None:
         """What the mouse button goes down on: its window comes to the top, it takes the focus."""
+        top = self.top
+        if top is not None and top.transient and not top.rect.has(x, y):
+            # The click is spent on this.
+            self.close(top.name)
+            return None
         spot = self.hit(x, y)
         if spot is None:
             return None
@@ -232,6 +238,8 @@ class Desktop:
             button = self.widget(self.top.default)
             if button.enabled and button.visible:
                 button.key(self, "enter")
+        elif key == "escape" and self.top is not None and self.top.transient:
+            self.close(self.top.name)
         elif key == "escape" and self.top is not None and self.top.modal:
             self.emit(self.top.name, "close")
 
@@ -281,12 +289,12 @@ class Desktop:
     def scene(self) -> list[SceneObject]:
         """What a person sees: nothing that is scrolled out, and nothing that a higher window covers even in part.
 
-        Things that show dimly around a modal window carry ``blocked: True``: they can be read but do not answer.
+        Things around a modal or transient window carry ``blocked: True``: they can be read but do not answer.
         """
         objects: list[SceneObject] = []
         for level, name in enumerate(self.order):
             above = [self.windows[n] for n in self.order[level + 1 :]]
-            blocked = any(w.modal for w in above)
+            blocked = any(w.modal or w.transient for w in above)
             for widget, rect, clip in self.placed(self.windows[name]):
                 shown = widget.extent(rect).clip(clip)
                 hidden = [w.rect.covers(shown) if isinstance(widget, Window) else w.rect.meets(shown) for w in above]

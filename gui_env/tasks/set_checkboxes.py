@@ -1,0 +1,71 @@
+"""Check the named boxes, uncheck whatever else is checked, and confirm."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from episode import Advice, Split
+from gui_env import content
+from gui_env.form import FormWorld
+from gui_env.layout import column
+from gui_env.toolkit.controls import Checkbox
+from gui_env.world import Brief, Draw, Goal
+
+PHRASES: dict[Split, tuple[str, ...]] = {
+    "train": (
+        "Check only {}, then save.",
+        "Check {} and nothing else, then confirm.",
+        "Tick only {} and save.",
+        "Select {} and no other box, then save.",
+        "Select only {} and confirm.",
+    ),
+    "heldout": ("Tick {} and nothing else, then save.", "Check only {} and confirm.", "Select only {}, then save."),
+}
+
+
+def listed(names: list[str]) -> str:
+    """``"A"``, ``"A" and "B"``, ``"A", "B" and "C"``."""
+    *head, last = [f'"{name}"' for name in names]
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+class SetCheckboxes(FormWorld):
+    task_id = "gui/set-checkboxes-v0"
+    summary = "Check exactly the named boxes among three to five, and confirm."
+    horizon = 12
+    floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.01)}
+    goal_names = ("checked", "only", "confirmed")
+
+    def build(self, draw: Draw) -> Brief:
+        m, count = self.m, int(draw.task.integers(3, 6))
+        named = sorted(draw.task.permutation(count)[: int(draw.task.integers(1, 4))].tolist())
+        words = content.labels(draw.content, self.split, count)
+        widths = [max(m.font.size + m.px(5) + m.font.width(word), m.target[0]) for word in words]
+        gap = m.px(2)
+        form = self.form(draw, m.px(int(draw.layout.integers(88, 117))), count * (m.row + gap))
+        started = (draw.task.random(count) < 0.35).tolist()
+        # There is always something to check.
+        started[named[int(draw.task.integers(len(named)))]] = False
+        self.boxes = []
+        for i, spot in enumerate(column(draw.layout, form.body, [(max(widths), m.row)] * count, gap)):
+            spot = spot._replace(x1=spot.x0 + widths[i])
+            self.boxes.append(form.window.add(Checkbox(f"box{i}", spot, m.font, words[i], checked=started[i])))
+        self.named = [self.boxes[i] for i in named]
+        confirmed = self.confirmed(draw, form, self.boxes, after=("only",))
+        return Brief(
+            draw.phrase(PHRASES).format(listed([b.label for b in self.named])),
+            (
+                Goal("checked", lambda: all(b.checked for b in self.named)),
+                Goal("only", self.right, after=("checked",)),
+                confirmed,
+            ),
+        )
+
+    def right(self) -> bool:
+        return [b for b in self.boxes if b.checked] == self.named
+
+    def mend(self) -> Advice | None:
+        for box in self.boxes:
+            if box.checked != (box in self.named):
+                return self.click(box, f"{box.label} must be {'unchecked' if box.checked else 'checked'}.")
+        return None
