@@ -2,12 +2,15 @@
 
 import gymnasium as gym
 
+from sims.tasks.lift import Lift
+from sims.tasks.push_to_zone import PushToZone
 from sims.tasks.put_in_bowl import PutInBowl
 from sims.tasks.reach import Reach
 from sims.tasks.touch_color import TouchColor
 from sims.world import ArmWorld
 
-TASKS: dict[str, type[ArmWorld]] = {world.task_id: world for world in (Reach, TouchColor, PutInBowl)}
+WORLDS: tuple[type[ArmWorld], ...] = (Reach, TouchColor, PutInBowl, PushToZone, Lift)
+TASKS: dict[str, type[ArmWorld]] = {world.task_id: world for world in WORLDS}
 
 for _id, _world in TASKS.items():
     if _id not in gym.registry:

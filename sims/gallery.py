@@ -13,11 +13,11 @@ from sims.look import BLOCKS, COLORS, allowed, draw_bowl, draw_cameras, draw_loo
 from sims.render import Eye
 from sims.scene import MOUNTS, Outlines, build, describe, pose
 from sims.setting import Point, Setting, Thing
-from sims.things import BOWL_RIM
+from sims.things import BOWL_RIM, ZONE
 
 
 class Gallery:
-    """Random scenes: markers in the air; blocks on the table, with or without a bowl; one of them in the gripper."""
+    """Random scenes: markers in the air; blocks on the table, with or without a bowl or zones; one in the gripper."""
 
     def __init__(self, image_size: int = 96, split: Split = "train") -> None:
         self._size = (image_size, image_size)
@@ -87,7 +87,16 @@ class Gallery:
             radius = float(rng.uniform(0.0175, 0.021))
             yaw = float(rng.uniform(-0.3, 0.3))
             things.insert(0, Thing(f"{color} {kind}", kind, color, paint(color, looks), (x, y, radius), yaw, radius))
-        return things
+        return self._zones(rng, looks) + things if not bowl and rng.random() < 0.4 else things
+
+    def _zones(self, rng: np.random.Generator, looks: np.random.Generator) -> list[Thing]:
+        """One or two, wherever: things may stand on them."""
+        count = int(rng.integers(1, 3))
+        points = scatter(rng, count, apart=0.11, low=(-0.17, -0.17, 0.0), high=(0.17, 0.17, 0.0))
+        return [
+            Thing(f"{c} zone", "zone", c, paint(c, looks), p, radius=ZONE)
+            for c, p in zip(map(str, rng.permutation(list(COLORS))), points, strict=False)
+        ]
 
     def _tip(self, rng: np.random.Generator, things: list[Thing]) -> Point:
         """Anywhere, or near one of the things, as it is in the middle of a task; never low inside another thing."""
@@ -97,7 +106,7 @@ class Gallery:
                 near = np.array(things[rng.integers(len(things))].position)
                 tip = near + rng.normal(0.0, [0.03, 0.03, 0.04])
             tip = np.clip(tip, [*WORKSPACE.low[:2], FLOOR], WORKSPACE.high)
-            gaps = [np.hypot(*(tip[:2] - t.position[:2])) for t in things if t.kind != "marker"]
+            gaps = [np.hypot(*(tip[:2] - t.position[:2])) for t in things if t.kind not in ("marker", "zone")]
             if tip[2] > 0.07 or not gaps or min(gaps) > 0.09:
                 break
         return float(tip[0]), float(tip[1]), float(tip[2])

@@ -1,4 +1,4 @@
-"""What experts are made of: the next decision of a pick, a carry or a visit, from the state alone.
+"""What experts are made of: the next decision of a pick, a carry, a push or a visit, from the state alone.
 
 Each looks at where things are now, so that an expert mends what went wrong: a thing that slipped is picked up again.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sims.arm import FLOOR
 from sims.rig import Rig
 from sims.setting import Point
 
@@ -17,6 +18,15 @@ TRAVEL = 0.09
 """Height of the tip, in metres, at which hand and load pass over everything on the table."""
 ALIGNED = 0.012
 """Metres that the tip may be off to be over a thing: more than half a step of the coarsest codec."""
+
+FINGER = 0.01
+"""Half the width of the closed fingers, which are square from above."""
+RUN_UP = 0.02
+"""Between the fingers and a thing that they are about to push."""
+STROKE = 0.09
+"""Longest push of one decision, in metres: a faster one would send the thing on its own way when the hand stops."""
+PUSHING = 0.03
+"""The tip is lower than this to push: the pads then meet a thing below its middle, which does not topple it."""
 
 OPEN, CLOSED = 1.0, -1.0
 
@@ -44,10 +54,14 @@ def aside(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 def above(rig: Rig, name: str, grip: float) -> Intent:
     """Goes above a thing, at a height where nothing is in the way."""
-    thing = rig.where(name)
+    return over(rig, rig.where(name), grip, f"go above the {name}", rig.where(name))
+
+
+def over(rig: Rig, point: NDArray[np.float64], grip: float, thought: str, about: NDArray[np.float64]) -> Intent:
+    """Goes over a point, at a height where nothing is in the way."""
     if rig.tip[2] < TRAVEL - 0.02:
-        return Intent(at(rig.tip, TRAVEL), grip, "rise over the things", thing)
-    return Intent(at(thing, TRAVEL), grip, f"go above the {name}", thing)
+        return Intent(at(rig.tip, TRAVEL), grip, "rise over the things", about)
+    return Intent(at(point, TRAVEL), grip, thought, about)
 
 
 def pick(rig: Rig, name: str) -> Intent | None:
@@ -68,3 +82,40 @@ def carry(rig: Rig, name: str, goal: str) -> Intent:
     if tip[2] < TRAVEL - 0.02:
         return Intent(at(tip, TRAVEL), CLOSED, f"lift the {name}", there)
     return Intent(at(tip + there - rig.where(name), TRAVEL), CLOSED, f"carry the {name} over the {goal}", there)
+
+
+def push(rig: Rig, name: str, spot: NDArray[np.float64] | Point, slack: float) -> Intent:
+    """Pushes a thing over the table to ``spot``, with the fingers closed: first along the axis where less is missing.
+
+    Strokes run along x or y because the fingers are a square that stays aligned with the world: a face pushes straight,
+    an edge turns the thing away. The shorter way is left out where less than ``slack`` metres are missing.
+    """
+    thing, tip = rig.where(name), rig.tip
+    if rig.held:
+        return _put_down(rig, name)
+    missing = np.asarray(spot)[:2] - thing[:2]
+    less, more = np.argsort(np.abs(missing))
+    axis = less if abs(missing[less]) > slack else more
+    sign, reach = (1.0 if missing[axis] > 0 else -1.0), rig.setting.thing(name).radius + FINGER
+    behind = thing.copy()
+    behind[axis] -= sign * (reach + RUN_UP)
+    gap = sign * (thing[axis] - tip[axis]) - reach
+    low, off = tip[2] < TRAVEL - 0.02, abs(thing[1 - axis] - tip[1 - axis])
+    if low and rig.opening > 0.3:  # whatever is between the fingers would be grasped
+        return Intent(at(tip, TRAVEL), OPEN, "rise with open fingers", thing)
+    if off < FINGER and gap > -FINGER and tip[2] < PUSHING:
+        end = at(tip, FLOOR)
+        end[axis] = tip[axis] + sign * min(STROKE, abs(spot[axis] - tip[axis]) - reach)
+        return Intent(end, CLOSED, f"push the {name}", thing)
+    if off < 0.8 * FINGER and not low and RUN_UP / 2 < gap < 2 * RUN_UP:
+        return Intent(at(tip, FLOOR), CLOSED, f"lower the fingers behind the {name}", thing)
+    return over(rig, behind, CLOSED, f"go behind the {name}", thing)
+
+
+def _put_down(rig: Rig, name: str) -> Intent:
+    """Gives the table back what the hand took by mistake."""
+    held, tip = rig.where(rig.held), rig.tip
+    height = held[2] - rig.setting.thing(rig.held).radius
+    if height > ALIGNED:
+        return Intent(at(tip, tip[2] - height), CLOSED, f"put the {rig.held} down", held)
+    return Intent(tip, OPEN, f"let go of the {rig.held}", held)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episode import State, WorldError
-from sims.arm import FINGERS, JOINTS, STROKE, clip, inverse
+from sims.arm import FINGERS, JOINTS, STROKE, WORKSPACE, clip, inverse
 from sims.engine import mujoco
 from sims.scene import Outlines, build, pose, position
 from sims.setting import Setting
@@ -24,6 +24,10 @@ FINGER_SPEED = 0.15
 """Metres a second, each finger."""
 GRIP_FORCE = 0.3
 """Newtons on each finger from which a thing counts as held."""
+RESTING = 0.02
+"""Metres a second, below which a thing has settled."""
+BEYOND = WORKSPACE.high[0] + 0.02
+"""Metres to a side, from which a thing is out of the hand's reach."""
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
@@ -110,7 +114,9 @@ class Rig:
 
     @property
     def held(self) -> str:
-        """Name of the thing that both fingers press, or ""."""
+        """Name of the thing that the fingers press between them, or ""; closed, both may push and yet hold nothing."""
+        if self.opening < 0.2:
+            return ""
         return next((name for name, force in self._forces.items() if force.min() > GRIP_FORCE), "")
 
     @property
@@ -125,6 +131,19 @@ class Rig:
     def velocity(self, name: str) -> NDArray[np.float64]:
         """Metres a second, [3]; zero for what is fixed."""
         return np.array(self.data.joint(name).qvel[:3]) if name in self.loose else np.zeros(3)
+
+    def resting(self, name: str) -> bool:
+        """Whether a thing has come to rest."""
+        return float(np.linalg.norm(self.velocity(name))) < RESTING
+
+    def on_table(self, name: str) -> bool:
+        """Whether a loose thing stands (or lies) on the table, rather than on another thing or in the air."""
+        return abs(float(self.where(name)[2]) - self.setting.thing(name).radius) < 0.008
+
+    def lost(self, name: str) -> bool:
+        """Whether a thing fell off the table, or lies where the hand cannot get behind it any more."""
+        x, y, z = self.where(name)
+        return bool(z < -0.05 or np.any(np.abs([x, y]) > BEYOND))
 
     # --- saving
 

@@ -95,6 +95,7 @@ def _tune(model: Any, setting: Setting) -> None:
     model.actuator_biasprm[arm, 1:3] *= setting.physics.gain
     fingers = [model.geom(name).id for name in FINGERS]
     model.geom_friction[fingers, 0] *= setting.physics.grip_friction
+    model.geom_friction[model.geom("table").id, 0] = setting.physics.table_friction
 
 
 def pose(model: Any, data: Any, tip: Sequence[float], opening: float) -> None:

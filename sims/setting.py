@@ -62,10 +62,14 @@ class CameraShift:
 
 @dataclass(frozen=True, slots=True)
 class Physics:
-    """Factors on the actuators' gains and on the fingers' friction."""
+    """How the arm and the table feel."""
 
     gain: float = 1.0
+    """Factor on the actuators' gains."""
     grip_friction: float = 1.0
+    """Factor on the fingers' friction."""
+    table_friction: float = 1.0
+    """Coefficient of the table; where a thing meets it, the larger of the two counts."""
 
 
 @dataclass(frozen=True, slots=True)

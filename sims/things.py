@@ -82,6 +82,20 @@ def _marker(spec: Any, thing: Thing) -> None:
     )
 
 
+def _zone(spec: Any, thing: Thing) -> None:
+    """A disc painted on the table: seen, and touched by nothing."""
+    x, y, _ = thing.position
+    spec.worldbody.add_geom(
+        name=thing.name,
+        type=GEOM.mjGEOM_CYLINDER,
+        size=[thing.radius, PAINT / 2, 0.0],
+        pos=[x, y, PAINT / 2],
+        rgba=[*thing.rgb, 1.0],
+        contype=0,
+        conaffinity=0,
+    )
+
+
 def _bowl(spec: Any, thing: Thing) -> None:
     """Stands fixed: its position is that of its foot."""
     bowl = part("bowl.xml").copy()
@@ -97,7 +111,13 @@ KINDS: dict[str, Kind] = {
     "cylinder": Kind(_cylinder, fixed=False),
     "marker": Kind(_marker, fixed=True),
     "bowl": Kind(_bowl, fixed=True),
+    "zone": Kind(_zone, fixed=True),
 }
+
+PAINT = 0.001
+"""Thickness of a zone, in metres: enough for the renderer to tell it from the table."""
+ZONE = 0.05
+"""Radius of a zone."""
 
 BOWL_RIM = 0.065
 """Radius of the bowl's rim, outside, in metres."""

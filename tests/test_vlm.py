@@ -180,11 +180,32 @@ def test_equal_frames_are_encoded_once_with_the_same_numbers(qwen: Path) -> None
     vlm = VLM.load(qwen)
     family: Any = vlm.family
     a, b = frame(1), frame(2, 32, 64)
+    towered: list[int] = []
+    vlm.model.model.visual.register_forward_hook(lambda _, args, out: towered.append(len(args[0])))  # type: ignore[union-attr]
     inputs = family.image_inputs([(a, b), (b,), (a,)])["mm_encoder_outputs"]["image"]
-    assert inputs.last_hidden_state.shape[0] == 64 + 32
+    assert sum(towered) == 64 + 32, "patches of each frame, once"
     direct = family.encode([a]).pooler_output[0]
     torch.testing.assert_close(inputs.pooler_output[0], direct, atol=1e-5, rtol=1e-4)
     assert inputs.pooler_output[0] is inputs.pooler_output[3]
+
+
+def test_a_frozen_tower_encodes_a_frame_once_until_it_is_told_to_forget(qwen: Path) -> None:
+    vlm = VLM.load(qwen)
+    vlm.freeze_vision()
+    calls: list[int] = []
+    vlm.model.model.visual.register_forward_hook(lambda _, args, out: calls.append(len(args[0])))  # type: ignore[union-attr]
+    prompt = ContextBuilder(dialect_of(vlm), Compact()).compose((frame(1),), "hello")
+    batch = vlm.collate([Row(prompt.ids, np.array([20, 21], np.int32), prompt.images)])
+    scores = vlm(batch)
+    again = vlm(batch)
+    torch.testing.assert_close(scores.logps, again.logps, atol=0, rtol=0)
+    assert len(calls) == 1
+    scores.logps.sum().backward()
+    for name, parameter in vlm.model.named_parameters():
+        assert (parameter.grad is None) == ("visual" in name), name
+    vlm.family.remember()
+    vlm(batch)
+    assert len(calls) == 2
 
 
 def test_packed_exchanges_equal_one_row_an_exchange(qwen: Path) -> None:

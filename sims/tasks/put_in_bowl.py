@@ -17,8 +17,6 @@ from sims.world import ArmWorld
 NEAR = 0.05
 LIFTED = 0.03
 """How far the object has risen from where it stood."""
-RESTING = 0.02
-"""Metres a second, below which the object has settled."""
 
 PHRASES: dict[Split, tuple[str, ...]] = {
     "train": (
@@ -77,8 +75,7 @@ class PutInBowl(ArmWorld):
 
     def verdict(self) -> Outcome | None:
         name = self.rig.setting.target
-        resting = float(np.linalg.norm(self.rig.velocity(name))) < RESTING
-        if self._inside() and resting and name not in self.rig.touched:
+        if self._inside() and self.rig.resting(name) and name not in self.rig.touched:
             return Outcome.SUCCESS
         return Outcome.FAILURE if self.rig.where(name)[2] < -0.05 else None
 
