@@ -58,8 +58,8 @@ def confusable_buttons(seed: int, size: tuple[int, int], split: Split, count: in
     """A screen of ``count`` buttons (fewer where no more fit) whose words lie within two edits of one word."""
     rng = stream(seed, "gallery", "confusable", split)
     scatter = Scatter(rng, size, split)
-    scatter.words = content.alike(rng, split, count + 1)[1:]
-    return scatter.screen(count, ("button",))
+    scatter.words = content.alike(rng, split, count + 2)[1:]  # one more for the window's title
+    return scatter.screen(count, ("button",), bare=True)
 
 
 class Scatter:
@@ -82,14 +82,16 @@ class Scatter:
     def font(self) -> Font:
         return Font(round(int(self.rng.integers(10, 13)) * self.scale), bold=bool(self.rng.random() < 0.12))
 
-    def screen(self, count: int, among: tuple[str, ...] = KINDS) -> tuple[Frame, list[SceneObject]]:
-        """``count`` widgets of kinds drawn from ``among``, where they fit."""
+    def screen(self, count: int, among: tuple[str, ...] = KINDS, bare: bool = False) -> tuple[Frame, list[SceneObject]]:
+        """``count`` widgets of kinds drawn from ``among``, where they fit; ``bare``: with nothing over them."""
         window = self._window(count)
         room = Rect(0, 0, *window.room)
         kinds = [among[i] for i in self.rng.integers(len(among), size=count)]
         # Lists need most room: they come first.
         for kind in sorted(kinds, key=lambda kind: kind != "list"):
             self._put(kind, window, room)
+        if bare:
+            return Painter(self.desk, 0).frame(), self.desk.scene()
         menus = [w for w in window.walk() if isinstance(w, Dropdown) and w.enabled]
         if self.rng.random() < 0.12:
             self._popup()

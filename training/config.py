@@ -159,18 +159,22 @@ class Config:
         return cls(**{**data, "imports": tuple(data.get("imports", ()))})
 
 
-DEFAULT = Config(
-    # What is nearly solved from the start teaches little (docs/log.md): chosen on training seeds.
-    task_weights={
-        "gui/click-button-v0": 0.7,
-        "gui/login-form-v0": 1.2,
-        "gui/scroll-select-v0": 1.5,
-        "gui/dismiss-popup-v0": 0.5,
-        "sims/reach-v0": 0.3,
-        "sims/touch-color-v0": 0.7,
-        "sims/put-in-bowl-v0": 1.1,
-    },
+TASKS = (
+    "gui/click-button-v0",
+    "gui/click-icon-v0",
+    "gui/set-checkboxes-v0",
+    "gui/type-text-v0",
+    "gui/scroll-select-v0",
+    "gui/login-form-v0",
+    "gui/dismiss-popup-v0",
+    "sims/reach-v0",
+    "sims/touch-color-v0",
+    "sims/push-to-zone-v0",
+    "sims/put-in-bowl-v0",
 )
+"""What the default run learns: some of one decision, some of many, in both worlds."""
+
+DEFAULT = Config(tasks=",".join(TASKS))
 
 PRESETS: dict[str, Config] = {
     "default": DEFAULT,
