@@ -181,7 +181,7 @@ def test_equal_frames_are_encoded_once_with_the_same_numbers(qwen: Path) -> None
     family: Any = vlm.family
     a, b = frame(1), frame(2, 32, 64)
     towered: list[int] = []
-    vlm.model.model.visual.register_forward_hook(lambda _, args, out: towered.append(len(args[0])))  # type: ignore[union-attr]
+    vlm.model.model.visual.register_forward_hook(lambda _, args, out: towered.append(len(args[0])))
     inputs = family.image_inputs([(a, b), (b,), (a,)])["mm_encoder_outputs"]["image"]
     assert sum(towered) == 64 + 32, "patches of each frame, once"
     direct = family.encode([a]).pooler_output[0]
@@ -193,7 +193,7 @@ def test_a_frozen_tower_encodes_a_frame_once_until_it_is_told_to_forget(qwen: Pa
     vlm = VLM.load(qwen)
     vlm.freeze_vision()
     calls: list[int] = []
-    vlm.model.model.visual.register_forward_hook(lambda _, args, out: calls.append(len(args[0])))  # type: ignore[union-attr]
+    vlm.model.model.visual.register_forward_hook(lambda _, args, out: calls.append(len(args[0])))
     prompt = ContextBuilder(dialect_of(vlm), Compact()).compose((frame(1),), "hello")
     batch = vlm.collate([Row(prompt.ids, np.array([20, 21], np.int32), prompt.images)])
     scores = vlm(batch)
