@@ -33,8 +33,8 @@ def test_agrees_with_torch_but_for_bfloat16() -> None:
     for _ in range(3):
         gradient = torch.randn(12, 6)
         ours.grad, theirs.grad = gradient.clone(), gradient.clone()
-        a.step()  # type: ignore[no-untyped-call]
-        b.step()
+        a.step()
+        b.step()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(ours, theirs, atol=0.02, rtol=0.0)
     assert (ours - start).abs().max() > 0.05
 

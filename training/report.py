@@ -47,6 +47,11 @@ class Panel:
 PANELS = (
     Panel(r"success/[^/]+", "Success while training", "share of sampled episodes that end well", "%", wide=True),
     Panel(r"success/.+", "Success by task", "share of sampled episodes that end well", "%", wide=True),
+    Panel(
+        r"heldout/.+", "Held-out skills", "pretraining: answers forced; near lets numbers be off by one", "%", wide=True
+    ),
+    Panel(r"token/.+", "Answer tokens", "pretraining: share that is right, by kind", "%"),
+    Panel(r"dense/(?!loss).+", "Dense perception", "pretraining: share that the vision tokens get right", "%"),
     Panel(r"return", "Return", "weighted reward of an episode"),
     Panel(r"reward/.+", "Reward terms", "raw, of a mean episode"),
     Panel(r"progress/.+", "Progress at the end", "share of the sub-goals that hold", "%"),

@@ -30,9 +30,11 @@ def run(argv: list[str]) -> dict[str, str]:
     )
     from training.card import write_card
     from training.distributed import launch
+    from training.report import write_report
 
     launch(pretrain, (args.config, args.out, args.resume))
     command = " ".join(["handeye pretrain", *argv])
     write_card(args.out, command)
     say(f"model: {args.out / 'model'}")
+    say(f"curves: {write_report(args.out)}")
     return {"model": str(args.out / "model")}
