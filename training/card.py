@@ -11,11 +11,14 @@ SKILLS = {
     "point": 'place of a quoted text on a screen (`Where is "Save"?`)',
     "read": "text at a place on a screen, never seen before",
     "color": "colour of a thing on a screen",
+    "order": "which of two quoted texts begins further left",
     "copy": "typing the one of two quoted texts that is asked for, without a picture",
     "absent": "that a text is nowhere on the screen",
     "locate": "place in the world (x, y, z) of a named thing, from two cameras",
+    "spot": "place of a named thing in one camera's frame",
     "name": "thing at a place in the world",
     "aim": "arithmetic of a motion from hand to place, without a picture",
+    "done": "whether a sub-goal of the task is held",
     "act": "what the expert would do now, word for word",
 }
 

@@ -32,7 +32,7 @@ PHRASES: dict[Split, tuple[str, ...]] = {
 class PutInBowl(ArmWorld):
     task_id = "sims/put-in-bowl-v0"
     summary = "pick up the named object and release it inside the bowl"
-    horizon = 100
+    horizon = 80
     floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.02)}
     subgoals = (
         SubGoal("near"),
