@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from episode import Split, stream
-from sims.look import BLOCKS, COLORS, HELDOUT_PAIRS, allowed, draw_cameras, draw_look, paint
+from sims.look import BLOCKS, COLORS, HELDOUT_NEIGHBOURS, HELDOUT_PAIRS, allowed, draw_cameras, draw_look, paint
 from sims.scene import MOUNTS
 from sims.setting import Physics, Point, Setting, Thing
 from sims.things import ZONE
@@ -78,6 +78,15 @@ def block_names(
         free = [k for k in kinds if allowed(str(color), k, split)]
         chosen.append((str(color), choice(rng, free)))
     return chosen
+
+
+def neighbours(rng: np.random.Generator, fewest: int, most: int, split: Split) -> list[str]:
+    """Colours of things of one kind: the target's, then the others'; together only in this split."""
+    while True:
+        colors = [str(c) for c in rng.permutation(list(COLORS))[: fewest + rng.integers(most - fewest + 1)]]
+        heldout = any({colors[0], other} in HELDOUT_NEIGHBOURS for other in colors[1:])
+        if heldout == (split == "heldout"):
+            return colors
 
 
 def called(rng: np.random.Generator, thing: Thing, things: Sequence[Thing]) -> str:

@@ -26,7 +26,7 @@ GRIP_FORCE = 0.3
 """Newtons on each finger from which a thing counts as held."""
 RESTING = 0.02
 """Metres a second, below which a thing has settled."""
-BEYOND = WORKSPACE.high[0] + 0.02
+BEYOND = WORKSPACE.high[0] + 0.01
 """Metres to a side, from which a thing is out of the hand's reach."""
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
@@ -141,7 +141,7 @@ class Rig:
         return abs(float(self.where(name)[2]) - self.setting.thing(name).radius) < 0.008
 
     def lost(self, name: str) -> bool:
-        """Whether a thing fell off the table, or lies where the hand cannot get behind it any more."""
+        """Whether a thing fell off the table, or lies where the hand cannot take it any more."""
         x, y, z = self.where(name)
         return bool(z < -0.05 or np.any(np.abs([x, y]) > BEYOND))
 
