@@ -10,7 +10,7 @@ from episode import Split, stream
 from sims.look import BLOCKS, COLORS, HELDOUT_NEIGHBOURS, HELDOUT_PAIRS, allowed, draw_cameras, draw_look, paint
 from sims.scene import MOUNTS
 from sims.setting import Physics, Point, Setting, Thing
-from sims.things import ZONE
+from sims.things import BUTTON_HEIGHT, ZONE
 
 TABLE_LOW, TABLE_HIGH = (-0.17, -0.17, 0.0), (0.17, 0.17, 0.0)
 """Where things stand, so that the gripper gets around each of them."""
@@ -126,6 +126,12 @@ def block(seed: int, color: str, kind: str, spot: Point, friction: tuple[float, 
         mass=float(physics.uniform(0.03, 0.08)),
         friction=float(physics.uniform(*friction)),
     )
+
+
+def button(seed: int, color: str, spot: Point) -> Thing:
+    """A button on the table at ``spot``."""
+    name = f"{color} button"
+    return Thing(name, "button", color, paint(color, stream(seed, "appearance", name)), (*spot[:2], BUTTON_HEIGHT))
 
 
 def finish(

@@ -14,7 +14,7 @@ from sims.arm import FINGERS, JOINTS, STROKE, WORKSPACE, clip, inverse
 from sims.engine import mujoco
 from sims.scene import Outlines, build, pose, position
 from sims.setting import Setting
-from sims.things import KINDS
+from sims.things import BUTTON_TRAVEL, KINDS
 
 SUBSTEPS = 50
 """Physics steps of 2 ms in one native action."""
@@ -144,6 +144,10 @@ class Rig:
         """Whether a thing fell off the table, or lies where the hand cannot take it any more."""
         x, y, z = self.where(name)
         return bool(z < -0.05 or np.any(np.abs([x, y]) > BEYOND))
+
+    def pressed(self, name: str) -> bool:
+        """Whether a button is down, by more than half of its travel."""
+        return float(self.data.joint(name).qpos[0]) < -0.6 * BUTTON_TRAVEL
 
     # --- saving
 

@@ -10,6 +10,7 @@ from episode import Outcome, Split, stream
 from sims.draw import block_names, called, clear_of
 from sims.setting import Setting, Thing
 from sims.tasks.lift import Lift
+from sims.tasks.press_button import PressButton
 from sims.tasks.push_to_object import PushToObject
 from sims.tasks.push_to_zone import PushToZone
 from sims.tasks.stack_two import StackTwo
@@ -326,3 +327,51 @@ def test_what_lies_at_the_edge_is_pulled_in_and_pushed(spot: tuple[float, float]
     target = world.rig.setting.target
     put(world, target, (*spot, world.rig.setting.thing(target).radius))
     assert finish(world) is Outcome.SUCCESS
+
+
+# --- press button
+
+
+def pushed_down(world: ArmWorld, name: str, tip: float) -> tuple[bool, dict[str, Any]]:
+    """One step with the fingers closed over a button, told to be at height ``tip``, after two that bring them there."""
+    world.rig.target[:] = [*world.rig.where(name)[:2], 0.06]
+    for _ in range(12):
+        world.rig.move(np.zeros(3), -1.0)
+    world.rig.target[2] = tip
+    for _ in range(2):
+        world.rig.move(np.zeros(3), -1.0)
+    _, terminated, _, info = world.advance(action(grip=-1))
+    return terminated, info
+
+
+def test_a_button_is_pressed_when_it_is_well_down_and_comes_up_again() -> None:
+    """The cap's top is at 3 cm, the pads 1 cm below the tip: at 3.7 cm the cap is 3 mm down, at 2.8 at its end."""
+    world = started(PressButton)
+    name = world.rig.setting.target
+    terminated, info = pushed_down(world, name, 0.037)
+    assert not terminated and info["subgoals"] == {"above": True, "near": True, "pressed": False}
+    assert world.rig.data.joint(name).qpos[0] == pytest.approx(-0.003, abs=0.0015)
+    terminated, info = pushed_down(world, name, 0.028)
+    assert terminated and info["success"] and info["progress"] == 1.0
+    world.rig.target[2] = 0.1
+    for _ in range(6):
+        world.rig.move(np.zeros(3), -1.0)
+    assert abs(world.rig.data.joint(name).qpos[0]) < 0.001 and not world.rig.pressed(name)
+
+
+def test_another_button_fails() -> None:
+    world = started(PressButton)
+    other = next(t.name for t in world.rig.setting.things if t.name != world.rig.setting.target)
+    terminated, info = pushed_down(world, other, 0.028)
+    assert terminated and info["outcome"] is Outcome.FAILURE and not info["success"]
+
+
+def test_buttons_are_seen_in_their_colour() -> None:
+    world = started(PressButton)
+    seen = {(o.camera, o.name): o for o in world.scene() if o.kind == "button"}
+    assert len(seen) == 2 * len(world.rig.setting.things)
+    for thing in world.rig.setting.things:
+        top = seen["top", thing.name]
+        assert (top.color, top.label, top.position) == (thing.color, f"{thing.color} button", thing.position)
+        # A ring of 6 cm across is 10.9 of the 96 pixels that show 53 cm.
+        assert top.box[2] - top.box[0] == pytest.approx(10.9, abs=0.5)
