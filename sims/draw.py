@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from episode import Split, stream
-from sims.look import BLOCKS, COLORS, HELDOUT_PAIRS, allowed, draw_cameras, draw_look, paint
+from sims.look import BLOCKS, COLORS, HELDOUT_NEIGHBOURS, HELDOUT_PAIRS, allowed, draw_cameras, draw_look, paint
 from sims.scene import MOUNTS
 from sims.setting import Physics, Point, Setting, Thing
-from sims.things import ZONE
+from sims.things import BUTTON_HEIGHT, ZONE
 
 TABLE_LOW, TABLE_HIGH = (-0.17, -0.17, 0.0), (0.17, 0.17, 0.0)
 """Where things stand, so that the gripper gets around each of them."""
@@ -80,6 +80,15 @@ def block_names(
     return chosen
 
 
+def neighbours(rng: np.random.Generator, fewest: int, most: int, split: Split) -> list[str]:
+    """Colours of things of one kind: the target's, then the others'; together only in this split."""
+    while True:
+        colors = [str(c) for c in rng.permutation(list(COLORS))[: fewest + rng.integers(most - fewest + 1)]]
+        heldout = any({colors[0], other} in HELDOUT_NEIGHBOURS for other in colors[1:])
+        if heldout == (split == "heldout"):
+            return colors
+
+
 def called(rng: np.random.Generator, thing: Thing, things: Sequence[Thing]) -> str:
     """What an instruction calls ``thing``: "red cube", or half the time "left cube" where that names it as well.
 
@@ -117,6 +126,12 @@ def block(seed: int, color: str, kind: str, spot: Point, friction: tuple[float, 
         mass=float(physics.uniform(0.03, 0.08)),
         friction=float(physics.uniform(*friction)),
     )
+
+
+def button(seed: int, color: str, spot: Point) -> Thing:
+    """A button on the table at ``spot``."""
+    name = f"{color} button"
+    return Thing(name, "button", color, paint(color, stream(seed, "appearance", name)), (*spot[:2], BUTTON_HEIGHT))
 
 
 def finish(

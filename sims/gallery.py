@@ -7,17 +7,17 @@ from numpy.typing import NDArray
 
 from episode import Body, Frame, SceneObject, Split, stream
 from sims.arm import FLOOR, STROKE, WORKSPACE
-from sims.draw import scatter
+from sims.draw import TABLE_HIGH, TABLE_LOW, button, choice, scatter, zone
 from sims.engine import mujoco
 from sims.look import BLOCKS, COLORS, allowed, draw_bowl, draw_cameras, draw_look, paint
 from sims.render import Eye
 from sims.scene import MOUNTS, Outlines, build, describe, pose
 from sims.setting import Point, Setting, Thing
-from sims.things import BOWL_RIM, ZONE
+from sims.things import BOWL_RIM
 
 
 class Gallery:
-    """Random scenes: markers in the air; blocks on the table, with or without a bowl or zones; one in the gripper."""
+    """Random scenes: markers in the air; blocks on the table, with a bowl, zones or buttons; one in the hand."""
 
     def __init__(self, image_size: int = 96, split: Split = "train") -> None:
         self._size = (image_size, image_size)
@@ -72,31 +72,28 @@ class Gallery:
         ]
 
     def _table(self, rng: np.random.Generator, looks: np.random.Generator) -> list[Thing]:
+        extra = choice(rng, ("bowl", "zones", "buttons", ""))
         count = int(rng.integers(1, 5))
         pairs = [(c, k) for c in COLORS for k in BLOCKS if allowed(c, k, self._split)]
         chosen = [pairs[i] for i in rng.permutation(len(pairs))[:count]]
-        bowl = rng.random() < 0.4
-        spots = scatter(rng, count + bowl, apart=0.065, low=(-0.19, -0.19, 0.0), high=(0.19, 0.19, 0.0))
-        things = []
-        if bowl:
-            x, y, _ = spots.pop()
-            far = [p for p in spots if np.hypot(p[0] - x, p[1] - y) > BOWL_RIM + 0.03]
-            spots, chosen = far, chosen[: len(far)]
-            things.append(Thing("bowl", "bowl", "", draw_bowl(looks, self._split), (x, y, 0.0)))
-        for (color, kind), (x, y, _) in zip(chosen, spots, strict=True):
-            radius = float(rng.uniform(0.0175, 0.021))
-            yaw = float(rng.uniform(-0.3, 0.3))
-            things.insert(0, Thing(f"{color} {kind}", kind, color, paint(color, looks), (x, y, radius), yaw, radius))
-        return self._zones(rng, looks) + things if not bowl and rng.random() < 0.4 else things
-
-    def _zones(self, rng: np.random.Generator, looks: np.random.Generator) -> list[Thing]:
-        """One or two, wherever: things may stand on them."""
-        count = int(rng.integers(1, 3))
-        points = scatter(rng, count, apart=0.11, low=(-0.17, -0.17, 0.0), high=(0.17, 0.17, 0.0))
-        return [
-            Thing(f"{c} zone", "zone", c, paint(c, looks), p, radius=ZONE)
-            for c, p in zip(map(str, rng.permutation(list(COLORS))), points, strict=False)
-        ]
+        more = {"bowl": 1, "buttons": int(rng.integers(1, 4))}.get(extra, 0)
+        spots = scatter(rng, count + more, apart=0.065, low=(-0.19, -0.19, 0.0), high=(0.19, 0.19, 0.0))
+        others, spots = spots[:more], spots[more:]
+        under: list[Thing] = []
+        if extra == "bowl":
+            x, y, _ = others[0]
+            spots = [p for p in spots if np.hypot(p[0] - x, p[1] - y) > BOWL_RIM + 0.03]
+            under = [Thing("bowl", "bowl", "", draw_bowl(looks, self._split), (x, y, 0.0))]
+        elif extra == "buttons":
+            under = [button(int(looks.integers(2**31)), c, p) for c, p in zip(_colors(rng), others, strict=False)]
+        elif extra == "zones":  # wherever: things may stand on them
+            places = scatter(rng, int(rng.integers(1, 3)), apart=0.11, low=TABLE_LOW, high=TABLE_HIGH)
+            under = [zone(int(looks.integers(2**31)), c, p) for c, p in zip(_colors(rng), places, strict=False)]
+        blocks = []
+        for (color, kind), (x, y, _) in zip(chosen, spots, strict=False):
+            radius, yaw = float(rng.uniform(0.0175, 0.021)), float(rng.uniform(-0.3, 0.3))
+            blocks.append(Thing(f"{color} {kind}", kind, color, paint(color, looks), (x, y, radius), yaw, radius))
+        return under + blocks
 
     def _tip(self, rng: np.random.Generator, things: list[Thing]) -> Point:
         """Anywhere, or near one of the things, as it is in the middle of a task; never low inside another thing."""
@@ -110,6 +107,10 @@ class Gallery:
             if tip[2] > 0.07 or not gaps or min(gaps) > 0.09:
                 break
         return float(tip[0]), float(tip[1]), float(tip[2])
+
+
+def _colors(rng: np.random.Generator) -> list[str]:
+    return [str(color) for color in rng.permutation(list(COLORS))]
 
 
 def _offset(point: Point, rng: np.random.Generator, spread: float) -> Point:

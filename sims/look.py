@@ -35,6 +35,9 @@ HELDOUT_PAIRS = frozenset(
 )
 """Colour and kind that never occur together in a train scene."""
 
+HELDOUT_NEIGHBOURS = ({"red", "orange"}, {"blue", "purple"}, {"green", "cyan"}, {"yellow", "red"}, {"cyan", "blue"})
+"""Colours of a target and another of its kind that are together in held-out scenes only."""
+
 TABLES: dict[Split, tuple[RGB, ...]] = {
     "train": (
         (0.72, 0.56, 0.40),

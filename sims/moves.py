@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sims.arm import FLOOR
+from sims.arm import FLOOR, WORKSPACE
 from sims.rig import Rig
 from sims.setting import Point
 
@@ -27,6 +27,9 @@ STROKE = 0.09
 """Longest push of one decision, in metres: a faster one would send the thing on its own way when the hand stops."""
 PUSHING = 0.03
 """The tip is lower than this to push: the pads then meet a thing below its middle, which does not topple it."""
+
+ROOM = 0.14
+"""Metres from the middle, along x and y, up to which the hand gets around a thing with ease."""
 
 OPEN, CLOSED = 1.0, -1.0
 
@@ -92,13 +95,15 @@ def push(rig: Rig, name: str, spot: NDArray[np.float64] | Point, slack: float) -
     """
     thing, tip = rig.where(name), rig.tip
     if rig.held:
-        return _put_down(rig, name)
+        return _put_down(rig)
     missing = np.asarray(spot)[:2] - thing[:2]
     less, more = np.argsort(np.abs(missing))
     axis = less if abs(missing[less]) > slack else more
     sign, reach = (1.0 if missing[axis] > 0 else -1.0), rig.setting.thing(name).radius + FINGER
     behind = thing.copy()
     behind[axis] -= sign * (reach + RUN_UP)
+    if abs(behind[axis]) > WORKSPACE.high[axis] + ALIGNED:  # too near to the edge: pulled inwards first
+        return pick(rig, name) or _put_down(rig)
     gap = sign * (thing[axis] - tip[axis]) - reach
     low, off = tip[2] < TRAVEL - 0.02, abs(thing[1 - axis] - tip[1 - axis])
     if low and rig.opening > 0.3:  # whatever is between the fingers would be grasped
@@ -112,10 +117,11 @@ def push(rig: Rig, name: str, spot: NDArray[np.float64] | Point, slack: float) -
     return over(rig, behind, CLOSED, f"go behind the {name}", thing)
 
 
-def _put_down(rig: Rig, name: str) -> Intent:
-    """Gives the table back what the hand took by mistake."""
+def _put_down(rig: Rig) -> Intent:
+    """Gives the table back what the hand holds, so far from the edge that it can be pushed from any side."""
     held, tip = rig.where(rig.held), rig.tip
-    height = held[2] - rig.setting.thing(rig.held).radius
-    if height > ALIGNED:
-        return Intent(at(tip, tip[2] - height), CLOSED, f"put the {rig.held} down", held)
+    inwards = np.clip(held, -ROOM, ROOM) - held
+    inwards[2] = rig.setting.thing(rig.held).radius - held[2]
+    if np.abs(inwards).max() > ALIGNED:
+        return Intent(tip + inwards, CLOSED, f"put the {rig.held} down", held)
     return Intent(tip, OPEN, f"let go of the {rig.held}", held)

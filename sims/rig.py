@@ -14,7 +14,7 @@ from sims.arm import FINGERS, JOINTS, STROKE, WORKSPACE, clip, inverse
 from sims.engine import mujoco
 from sims.scene import Outlines, build, pose, position
 from sims.setting import Setting
-from sims.things import KINDS
+from sims.things import BUTTON_TRAVEL, KINDS
 
 SUBSTEPS = 50
 """Physics steps of 2 ms in one native action."""
@@ -26,7 +26,7 @@ GRIP_FORCE = 0.3
 """Newtons on each finger from which a thing counts as held."""
 RESTING = 0.02
 """Metres a second, below which a thing has settled."""
-BEYOND = WORKSPACE.high[0] + 0.02
+BEYOND = WORKSPACE.high[0] + 0.01
 """Metres to a side, from which a thing is out of the hand's reach."""
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
@@ -141,9 +141,13 @@ class Rig:
         return abs(float(self.where(name)[2]) - self.setting.thing(name).radius) < 0.008
 
     def lost(self, name: str) -> bool:
-        """Whether a thing fell off the table, or lies where the hand cannot get behind it any more."""
+        """Whether a thing fell off the table, or lies where the hand cannot take it any more."""
         x, y, z = self.where(name)
         return bool(z < -0.05 or np.any(np.abs([x, y]) > BEYOND))
+
+    def pressed(self, name: str) -> bool:
+        """Whether a button is down, by more than half of its travel."""
+        return float(self.data.joint(name).qpos[0]) < -0.6 * BUTTON_TRAVEL
 
     # --- saving
 

@@ -96,6 +96,40 @@ def _zone(spec: Any, thing: Thing) -> None:
     )
 
 
+def _button(spec: Any, thing: Thing) -> None:
+    """A cap on a spring, in a grey ring. Its position is that of the cap's middle when nothing presses it."""
+    x, y, z = thing.position
+    meets: dict[str, Any] = {"contype": 0, "conaffinity": 3}  # fingers and loose things, but not the ring the cap
+    ring = z - BUTTON_TRAVEL / 2
+    spec.worldbody.add_geom(
+        name=f"{thing.name}/ring",
+        type=GEOM.mjGEOM_CYLINDER,
+        size=[thing.radius + 0.01, ring / 2, 0.0],
+        pos=[x, y, ring / 2],
+        rgba=[0.25, 0.25, 0.27, 1.0],
+        **meets,
+    )
+    cap = spec.worldbody.add_body(name=thing.name, pos=[x, y, z], gravcomp=1.0)
+    cap.add_joint(
+        name=thing.name,
+        type=mujoco.mjtJoint.mjJNT_SLIDE,
+        axis=[0, 0, 1],
+        range=[-BUTTON_TRAVEL, 0.0],
+        limited=True,
+        stiffness=200.0,
+        damping=2.0,
+        armature=0.02,
+    )
+    cap.add_geom(
+        name=f"{thing.name}/cap",
+        type=GEOM.mjGEOM_CYLINDER,
+        size=[thing.radius, 0.01, 0.0],
+        rgba=[*thing.rgb, 1.0],
+        mass=0.02,
+        **meets,
+    )
+
+
 def _bowl(spec: Any, thing: Thing) -> None:
     """Stands fixed: its position is that of its foot."""
     bowl = part("bowl.xml").copy()
@@ -112,12 +146,15 @@ KINDS: dict[str, Kind] = {
     "marker": Kind(_marker, fixed=True),
     "bowl": Kind(_bowl, fixed=True),
     "zone": Kind(_zone, fixed=True),
+    "button": Kind(_button, fixed=True),
 }
 
 PAINT = 0.001
 """Thickness of a zone, in metres: enough for the renderer to tell it from the table."""
 ZONE = 0.05
 """Radius of a zone."""
+BUTTON_HEIGHT, BUTTON_TRAVEL = 0.02, 0.01
+"""Of the cap's middle at rest, and how far it goes down; the ring stands 5 mm below the middle."""
 
 BOWL_RIM = 0.065
 """Radius of the bowl's rim, outside, in metres."""

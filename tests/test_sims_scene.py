@@ -13,7 +13,7 @@ from sims.look import draw_look
 from sims.render import Eye
 from sims.scene import MOUNTS, Outlines, build, describe, pose, project
 from sims.setting import CameraShift, Setting, Thing
-from sims.things import ZONE
+from sims.things import BUTTON_HEIGHT, ZONE
 
 SIZE = (96, 96)
 LOOK = draw_look(np.random.default_rng(0), "train")
@@ -45,7 +45,7 @@ def test_projection_worked_by_hand() -> None:
     assert v == pytest.approx([48, 48 - ten * np.cos(np.deg2rad(6)) * 6 / (6 - 0.1 * np.sin(np.deg2rad(6)))], abs=0.01)
 
 
-@pytest.mark.parametrize("kind", ["cube", "ball", "cylinder", "marker", "bowl", "zone"])
+@pytest.mark.parametrize("kind", ["cube", "ball", "cylinder", "marker", "bowl", "zone", "button"])
 def test_boxes_are_where_the_pixels_are(kind: str) -> None:
     """The pixels that change when a thing is added lie within one pixel of its box, in shifted cameras too."""
     size = (120, 96)
@@ -53,7 +53,7 @@ def test_boxes_are_where_the_pixels_are(kind: str) -> None:
     rng = np.random.default_rng(3)
     for turn in range(6):
         x, y = rng.uniform(-0.17, 0.17, 2)
-        z = {"marker": 0.15, "bowl": 0.0, "zone": 0.0}.get(kind, 0.02)
+        z = {"marker": 0.15, "bowl": 0.0, "zone": 0.0, "button": BUTTON_HEIGHT}.get(kind, 0.02)
         radius = ZONE if kind == "zone" else 0.02
         thing = Thing("thing", kind, "", (0.9, 0.1, 0.9), (float(x), float(y), z), yaw=0.2, radius=radius)
         shift = CameraShift((0.004, -0.004, 0.003), 0.01, -0.015, 0.012) if turn % 2 else CameraShift()
@@ -89,7 +89,7 @@ def test_gallery_is_repeatable_and_sees_what_it_names() -> None:
         held = [o for o in scene if o.state.get("held")]
         assert bool(held) == bool(proprio[4])
         assert all(np.linalg.norm(np.array(o.position) - proprio[:3]) < 0.01 for o in held)
-    assert kinds == {"cube", "ball", "cylinder", "marker", "bowl", "zone", "gripper"}
+    assert kinds == {"cube", "ball", "cylinder", "marker", "bowl", "zone", "button", "gripper"}
     gallery.close()
 
 

@@ -10,7 +10,10 @@ from episode import Outcome, Split, stream
 from sims.draw import block_names, called, clear_of
 from sims.setting import Setting, Thing
 from sims.tasks.lift import Lift
+from sims.tasks.press_button import PressButton
+from sims.tasks.push_to_object import PushToObject
 from sims.tasks.push_to_zone import PushToZone
+from sims.tasks.stack_two import StackTwo
 from sims.world import ArmWorld
 
 SPLITS: tuple[Split, ...] = ("train", "heldout")
@@ -37,6 +40,10 @@ def put(world: ArmWorld, name: str, point: Any, speed: float = 0.0) -> None:
 
 def judged(world: ArmWorld) -> dict[str, bool]:
     return {name: bool(held) for name, held in world.judge().items()}
+
+
+def ending(world: ArmWorld) -> Outcome | None:
+    return world.verdict()
 
 
 def expert_until(world: ArmWorld, subgoal: str) -> None:
@@ -126,9 +133,9 @@ def test_in_the_zone_is_success_at_rest_on_the_table() -> None:
     put(
         world, setting.target, zone + np.array([-0.02, 0.0, radius]), speed=0.35
     )  # slides through the middle at this moment
-    assert judged(world)["in_zone"] and world.verdict() is None
+    assert judged(world)["in_zone"] and ending(world) is None
     put(world, setting.target, zone + np.array([0.0, 0.0, 0.1]))  # in the air above it
-    assert not judged(world)["in_zone"] and world.verdict() is None
+    assert not judged(world)["in_zone"] and ending(world) is None
     put(world, setting.target, zone + np.array([0.02, 0.02, radius]))
     reward, terminated, _, info = world.advance(action())
     assert terminated and info["success"] and info["progress"] == 1.0 and reward > 1.0
@@ -205,7 +212,7 @@ def test_lifted_is_held_still_above_the_table() -> None:
     world = started(Lift)
     name = world.rig.setting.target
     put(world, name, (0.0, 0.0, 0.2))
-    assert not any(judged(world).values()) and world.verdict() is None, "in the air, in nobody's hand"
+    assert not any(judged(world).values()) and ending(world) is None, "in the air, in nobody's hand"
     world = started(Lift)
     expert_until(world, "lifted")
     assert judged(world) == {"near": True, "grasped": True, "lifted": True, "high": False}
@@ -231,7 +238,7 @@ def test_the_wrong_object_is_not_lifted() -> None:
         for step in world.expert().actions:
             world.rig.move(step[:3].astype(float), float(step[3]))
     world.rig.setting = setting
-    assert not any(judged(world).values()) and world.verdict() is None
+    assert not any(judged(world).values()) and ending(world) is None
 
 
 def test_what_was_dropped_is_lifted_again() -> None:
@@ -241,3 +248,130 @@ def test_what_was_dropped_is_lifted_again() -> None:
         world.advance(action())
     assert world.rig.held == "" and not judged(world)["lifted"]
     assert finish(world) is Outcome.SUCCESS
+
+
+# --- stack two
+
+
+def test_stacked_is_let_go_and_at_rest() -> None:
+    world = started(StackTwo)
+    setting, rig = world.rig.setting, world.rig
+    target, other = setting.target, setting.goal
+    top = 2 * setting.thing(other).radius + setting.thing(target).radius
+    x, y, _ = rig.where(other)
+    put(world, target, (x + 0.025, y, top))  # more than half of it hangs over the edge
+    assert not judged(world)["stacked"]
+    put(world, target, (x, y, top + 0.01))  # a centimetre above
+    assert not judged(world)["stacked"]
+    put(world, target, (x + 0.01, y, top), speed=0.05)
+    assert judged(world)["stacked"] and ending(world) is None, "it still slides"
+    put(world, target, (x + 0.01, y, top))
+    for _ in range(3):
+        _, terminated, _, info = world.advance(action())
+        if terminated:
+            break
+    assert info["success"] and all(info["subgoals"].values())
+
+
+def test_a_stack_in_the_hand_is_not_a_stack() -> None:
+    world = started(StackTwo)
+    expert_until(world, "stacked")
+    assert world.rig.held == world.rig.setting.target and ending(world) is None
+    assert finish(world) is Outcome.SUCCESS
+
+
+def test_the_stacker_begins_again_when_it_fell() -> None:
+    for seed in range(4):
+        world = started(StackTwo, seed)
+        expert_until(world, "over_other")
+        for _ in range(2):
+            world.advance(action(x=0.03, grip=-1))
+        for _ in range(4):
+            world.advance(action())  # dropped beside it
+        assert not judged(world)["stacked"]
+        assert finish(world) is Outcome.SUCCESS
+
+
+def test_colours_of_a_stack_differ_by_split() -> None:
+    """Which two cubes are stacked in held-out scenes is never asked for in training, the other way round neither."""
+    pairs: dict[Split, set[frozenset[str]]] = {}
+    for split in SPLITS:
+        worlds = [StackTwo(split).compose(seed) for seed in range(60)]
+        pairs[split] = {frozenset(s.thing(n).color for n in (s.target, s.goal)) for s in worlds}
+    assert not pairs["train"] & pairs["heldout"] and len(pairs["heldout"]) == 3
+
+
+# --- push to object
+
+
+def test_beside_is_a_finger_wide_gap_on_the_table() -> None:
+    world = started(PushToObject)
+    setting, rig = world.rig.setting, world.rig
+    radius, other = setting.thing(setting.target).radius, setting.thing(setting.goal).radius
+    x, y, _ = rig.where(setting.goal)
+    put(world, setting.target, (x - radius - other - 0.02, y, radius))  # 2 cm between them
+    assert judged(world) == {"near": False, "nearer": True, "halfway": True, "beside": False}
+    put(world, setting.target, (x - radius - other - 0.01, y, radius), speed=0.1)
+    assert judged(world)["beside"] and ending(world) is None, "it still slides"
+    put(world, setting.target, (x, y, radius + 2 * other))  # on top of it
+    assert not judged(world)["beside"]
+    put(world, setting.target, (x - radius - other - 0.01, y, radius))
+    _, terminated, _, info = world.advance(action())
+    assert terminated and info["success"]
+
+
+@pytest.mark.parametrize("spot", [(0.21, 0.05), (-0.05, -0.21)])
+def test_what_lies_at_the_edge_is_pulled_in_and_pushed(spot: tuple[float, float]) -> None:
+    """The hand reaches to 22 cm: there is no room behind a thing at 21, but it can be taken."""
+    world = started(PushToObject, 3)
+    target = world.rig.setting.target
+    put(world, target, (*spot, world.rig.setting.thing(target).radius))
+    assert finish(world) is Outcome.SUCCESS
+
+
+# --- press button
+
+
+def pushed_down(world: ArmWorld, name: str, tip: float) -> tuple[bool, dict[str, Any]]:
+    """One step with the fingers closed over a button, told to be at height ``tip``, after two that bring them there."""
+    world.rig.target[:] = [*world.rig.where(name)[:2], 0.06]
+    for _ in range(12):
+        world.rig.move(np.zeros(3), -1.0)
+    world.rig.target[2] = tip
+    for _ in range(2):
+        world.rig.move(np.zeros(3), -1.0)
+    _, terminated, _, info = world.advance(action(grip=-1))
+    return terminated, info
+
+
+def test_a_button_is_pressed_when_it_is_well_down_and_comes_up_again() -> None:
+    """The cap's top is at 3 cm, the pads 1 cm below the tip: at 3.7 cm the cap is 3 mm down, at 2.8 at its end."""
+    world = started(PressButton)
+    name = world.rig.setting.target
+    terminated, info = pushed_down(world, name, 0.037)
+    assert not terminated and info["subgoals"] == {"above": True, "near": True, "pressed": False}
+    assert world.rig.data.joint(name).qpos[0] == pytest.approx(-0.003, abs=0.0015)
+    terminated, info = pushed_down(world, name, 0.028)
+    assert terminated and info["success"] and info["progress"] == 1.0
+    world.rig.target[2] = 0.1
+    for _ in range(6):
+        world.rig.move(np.zeros(3), -1.0)
+    assert abs(world.rig.data.joint(name).qpos[0]) < 0.001 and not world.rig.pressed(name)
+
+
+def test_another_button_fails() -> None:
+    world = started(PressButton)
+    other = next(t.name for t in world.rig.setting.things if t.name != world.rig.setting.target)
+    terminated, info = pushed_down(world, other, 0.028)
+    assert terminated and info["outcome"] is Outcome.FAILURE and not info["success"]
+
+
+def test_buttons_are_seen_in_their_colour() -> None:
+    world = started(PressButton)
+    seen = {(o.camera, o.name): o for o in world.scene() if o.kind == "button"}
+    assert len(seen) == 2 * len(world.rig.setting.things)
+    for thing in world.rig.setting.things:
+        top = seen["top", thing.name]
+        assert (top.color, top.label, top.position) == (thing.color, f"{thing.color} button", thing.position)
+        # A ring of 6 cm across is 10.9 of the 96 pixels that show 53 cm.
+        assert top.box[2] - top.box[0] == pytest.approx(10.9, abs=0.5)

@@ -279,6 +279,9 @@ LONGEST = {
     "sims/put-in-bowl-v0": 10,
     "sims/push-to-zone-v0": 16,
     "sims/lift-v0": 7,
+    "sims/stack-two-v0": 11,
+    "sims/push-to-object-v0": 18,
+    "sims/press-button-v0": 4,
 }
 """Decisions that an expert may take where every motion is rounded to 1.5 cm."""
 

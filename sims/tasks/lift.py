@@ -36,7 +36,7 @@ PHRASES: dict[Split, tuple[str, ...]] = {
 class Lift(ArmWorld):
     task_id = "sims/lift-v0"
     summary = "pick up the named object and hold it still above the table"
-    horizon = 60
+    horizon = 70
     floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.02)}
     subgoals = (
         SubGoal("near"),

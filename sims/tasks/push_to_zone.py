@@ -13,7 +13,7 @@ import numpy as np
 from episode import Outcome, Split, SubGoal, stream
 from sims.draw import SLIDING, SMOOTH, block, block_names, choice, clear_of, finish, scatter, zone
 from sims.look import COLORS
-from sims.moves import Intent, aside, push
+from sims.moves import ROOM, Intent, aside, push
 from sims.setting import Point, Setting
 from sims.world import ArmWorld
 
@@ -21,7 +21,7 @@ KINDS = ("cube", "cylinder")
 NEAR = 0.07
 INSIDE = 0.035
 """How far the object's centre may be from the zone's: all of a cylinder, but for a sliver, is then inside."""
-LOW, HIGH = (-0.14, -0.14, 0.0), (0.14, 0.14, 0.0)
+LOW, HIGH = (-ROOM, -ROOM, 0.0), (ROOM, ROOM, 0.0)
 """Closer to the middle than in other tasks, so that the hand gets behind each object."""
 
 PHRASES: dict[Split, tuple[str, ...]] = {

@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from episode import Outcome, Split, SubGoal, stream
-from sims.draw import choice, finish, scatter
-from sims.look import COLORS, paint
+from sims.draw import choice, finish, neighbours, scatter
+from sims.look import paint
 from sims.moves import OPEN, Intent
 from sims.setting import Setting, Thing
 from sims.world import ArmWorld
@@ -31,8 +31,6 @@ PHRASES: dict[Split, tuple[str, ...]] = {
         "put the hand at the {} marker",
     ),
 }
-HELDOUT_NEIGHBOURS = ({"red", "orange"}, {"blue", "purple"}, {"green", "cyan"}, {"yellow", "red"}, {"cyan", "blue"})
-"""Colours of target and distractor that are together in held-out scenes only."""
 
 
 class Reach(ArmWorld):
@@ -44,7 +42,7 @@ class Reach(ArmWorld):
 
     def compose(self, seed: int) -> Setting:
         task, layout, looks = stream(seed, "task"), stream(seed, "layout"), stream(seed, "appearance", "markers")
-        colors = self._colors(task)
+        colors = neighbours(task, 1, 3, self.split)
         spots = scatter(layout, len(colors), apart=0.09, low=(-0.17, -0.17, 0.05), high=(0.17, 0.17, 0.25))
         things = [
             Thing(f"{c} marker", "marker", c, paint(c, looks), spot, radius=float(looks.uniform(0.02, 0.025)))
@@ -52,14 +50,6 @@ class Reach(ArmWorld):
         ]
         instruction = choice(task, PHRASES[self.split]).format(colors[0])
         return finish(seed, self.split, instruction, things, target=things[0].name)
-
-    def _colors(self, rng: np.random.Generator) -> list[str]:
-        """The target's, then those of up to two distractors."""
-        while True:
-            colors = [str(c) for c in rng.permutation(list(COLORS))[: 1 + rng.integers(3)]]
-            heldout = any({colors[0], other} in HELDOUT_NEIGHBOURS for other in colors[1:])
-            if heldout == (self.split == "heldout"):
-                return colors
 
     def _distance(self) -> float:
         return float(np.linalg.norm(self.rig.where(self.rig.setting.target) - self.rig.tip))
