@@ -315,7 +315,7 @@ def pretrain(config: PretrainConfig, out: Path, resume: bool = False) -> None:
     if resume and not saved:
         raise PretrainError(f"{out} holds no pretraining run to resume (no {STATE}): leave out --resume")
     if saved and not resume:
-        raise PretrainError(f"{out} holds a pretraining run already: give --resume, or another --out")
+        raise PretrainError(f"{out} holds a pretraining run already: give --resume True, or another --out")
     distributed.barrier()
     if distributed.rank() == 0 and not resume:
         out.mkdir(parents=True, exist_ok=True)

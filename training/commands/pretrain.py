@@ -20,7 +20,7 @@ class PretrainArgs(Common):
     """The run."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/pretrain")
     """Where the model (OUT/model) and its curves go."""
-    resume: Annotated[bool, tyro.conf.FlagConversionOn] = False
+    resume: bool = False
     """Go on with the run in OUT from its last probe."""
 
 
