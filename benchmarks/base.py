@@ -1,6 +1,7 @@
 """What a base sees: three questions on held-out pictures, answered freely, with 95 % intervals.
 
     python -m benchmarks.base [--policy FOLDER|base] [--episodes 300] [--json FILE]
+    python -m benchmarks.base --curves RUN [RUN ...]     # pretraining runs, one after another, as docs/media/base.png
 
 - *choose*: eight buttons whose words lie within two edits of each other; a click on the named one counts.
 - *transcribe*: a label at a place, letter by letter: share of right letters (1 − edits / length), and exact ones.
@@ -31,7 +32,9 @@ from policy.vlm import VLM
 from sims.gallery import Gallery
 from training.evaluate import wilson
 from training.mixture import point
+from training.report import read_lines
 
+ROOT = Path(__file__).resolve().parent.parent
 SIDE = 128
 BATCH = 64
 
@@ -166,12 +169,50 @@ def examine(policy: str, count: int) -> dict[str, Any]:
     return results
 
 
+def curves(runs: list[Path], path: Path) -> None:
+    """Held-out skills against CPU minutes (both processes), over pretraining runs that went on from each other."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    sides = {
+        "Screens": ("point", "read", "order", "copy", "absent", "act"),
+        "Cameras": ("locate", "spot", "name", "aim", "done"),
+    }
+    start, points = 0.0, []
+    for run in runs:
+        rows = read_lines(run / "metrics.jsonl")
+        before = 0.0  # a resumed run counts its CPU from 0 again
+        for earlier, row in zip([None, *rows], rows, strict=False):
+            if earlier is not None and row["cpu"] < earlier["cpu"]:
+                before += earlier["cpu"]
+            points.append((start + (before + row["cpu"]) / 30, row))
+        start = points[-1][0]
+    for axis, (title, skills) in zip(axes, sides.items(), strict=True):
+        for skill in skills:
+            key = f"heldout/{skill}/near"
+            line = [(minute, row[key]) for minute, row in points if key in row]
+            axis.plot(*zip(*line, strict=True), label=skill, lw=1.4)
+        axis.set(title=title, xlabel="CPU minutes, both processes", ylim=(0, 1.02))
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8, ncols=2)
+    axes[0].set_ylabel("held out, right within one bin")
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--policy", default="base")
     parser.add_argument("--episodes", type=int, default=300)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--curves", type=Path, nargs="+", metavar="RUN")
     options = parser.parse_args()
+    if options.curves:
+        curves(options.curves, ROOT / "docs" / "media" / "base.png")
+        return
     results = examine(options.policy, options.episodes)
     print("| what | score (95 %) | n | black frames |\n|---|---|---|---|")
     for name, r in results.items():
