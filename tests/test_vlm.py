@@ -208,6 +208,15 @@ def test_a_frozen_tower_encodes_a_frame_once_until_it_is_told_to_forget(qwen: Pa
     assert len(calls) == 2
 
 
+def test_any_family_can_be_trained_without_its_vision_tower(llava: Path) -> None:
+    vlm = VLM.load(llava)
+    vlm.freeze_vision()
+    prompt = ContextBuilder(dialect_of(vlm), Compact()).compose((frame(0),), "hello")
+    vlm(vlm.collate([Row(prompt.ids, np.array([20, 21], np.int32), prompt.images)])).logps.sum().backward()
+    trained = {name.split(".")[1] for name, p in vlm.model.named_parameters() if p.grad is not None}
+    assert "vision_tower" not in trained and "language_model" in trained
+
+
 def test_packed_exchanges_equal_one_row_an_exchange(qwen: Path) -> None:
     vlm = VLM.load(qwen)
     picture = (frame(5),)
