@@ -161,6 +161,8 @@ def test_a_slider_with_ticks() -> None:
     # A third of 18 is for the ticks: the knob is 12 wide, its way 104 - 12 = 92 long, 9.2 a step.
     assert slider.bar(slider.rect) == Rect(0, 0, 104, 12)
     assert [slider.at(slider.rect, v) for v in (0, 1, 5, 10)] == [6, 15, 52, 98]
+    # Of 220 pixels each of 11 numbers has 20, and stands in the middle of its share.
+    assert [slider.at(box(0, 0, 220, 18), v) for v in (0, 1, 5, 10)] == [10, 30, 110, 210]
     desk = Desktop(128, 128, draw_theme(np.random.default_rng(0), "train"))
     for value in range(11):
         for slip in (-4, 4):

@@ -248,7 +248,10 @@ def test_numbers_of_a_slider_are_further_apart_than_bins(size: tuple[int, int]) 
         world = begun(SetSlider, seed, "train", size)
         for slider in world.sliders:
             # A bin is 1/32 of the width; a quarter more where the frame was shrunk to 128 pixels.
-            assert slider.at(slider.rect, 10) - slider.at(slider.rect, 0) >= 10 * (size[0] / 32) * 5 / 4
+            reach = 5 / 4 * size[0] / 32
+            first, last = slider.at(slider.rect, 0), slider.at(slider.rect, 10)
+            assert last - first > 10 * reach, "neighbours"
+            assert min(first - slider.rect.x0, slider.rect.x1 - last) > reach / 2, "the ends"
 
 
 # --- wizard

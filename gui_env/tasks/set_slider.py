@@ -39,9 +39,9 @@ class SetSlider(FormWorld):
     def build(self, draw: Draw) -> Brief:
         m, count = self.m, 1 if draw.task.random() < 0.25 else 2
         labels = content.labels(draw.content, self.split, count)
-        # Neighbouring numbers are further apart than a bin of the coarsest codec, even one of a frame that was made
+        # A number's share of the width is more than a bin of the coarsest codec, even one of a frame that was made
         # smaller first: 5/4 of a bin, and what rounding takes.
-        least = LAST * max(m.target[0], 5 * self.width // 128 + 3) + m.control
+        least = (LAST + 1) * max(m.target[0], 5 * self.width // 128 + 3)
         form, spots = self.labelled_form(draw, labels, width=least)
         wide = int(draw.layout.integers(least, form.body.width + 1))
         numeral, line = m.font.width(str(LAST)), m.font.size + m.px(2)

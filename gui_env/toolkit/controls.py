@@ -295,7 +295,8 @@ class Checkbox(Widget):
 class Slider(Widget):
     """A knob on a line: a whole number from ``low`` to ``high``, set by a click, a drag or the arrow keys.
 
-    ``ticks``: a mark below the line for each number, a longer one for every fifth.
+    ``ticks``: a mark below the line for each number, a longer one for every fifth; every number, those at the ends too,
+    has an equal share of the width or more.
     """
 
     kind = "slider"
@@ -316,11 +317,15 @@ class Slider(Widget):
         """The part in which the knob runs, as high as the knob."""
         return rect._replace(y1=rect.y1 - rect.height // 3) if self.ticks else rect
 
+    def margin(self, rect: Rect) -> int:
+        """From the left edge to the knob's centre at ``low``, and from that at ``high`` to the right edge."""
+        half = self.bar(rect).height // 2
+        return max(half, rect.width // (2 * (self.high - self.low + 1))) if self.ticks else half
+
     def at(self, rect: Rect, value: int) -> int:
         """X of the knob's centre at ``value``."""
-        half = self.bar(rect).height // 2
-        share = (value - self.low) / (self.high - self.low)
-        return rect.x0 + half + round(share * (rect.width - 2 * half))
+        margin, share = self.margin(rect), (value - self.low) / (self.high - self.low)
+        return rect.x0 + margin + round(share * (rect.width - 2 * margin))
 
     def paint(self, canvas: Canvas, theme: Theme, rect: Rect, focused: bool) -> None:
         whole, rect = rect, self.bar(rect)
@@ -343,8 +348,8 @@ class Slider(Widget):
             desk.emit(self.name, "change", str(value))
 
     def to(self, desk: Desktop, rect: Rect, x: int) -> None:
-        half = self.bar(rect).height // 2
-        share = (x - rect.x0 - half) / max(1, rect.width - 2 * half)
+        margin = self.margin(rect)
+        share = (x - rect.x0 - margin) / max(1, rect.width - 2 * margin)
         self.set(desk, self.low + round(share * (self.high - self.low)))
 
     def press(self, desk: Desktop, rect: Rect, x: int, y: int) -> None:
