@@ -24,6 +24,8 @@ class Question:
     answer: str
 
 
+DRAWN = ("icon", "button")
+"""Kinds of widgets that may show a shape instead of a text; their label is the shape's name."""
 Point = Callable[[float, float], str]
 """A place in the frame, given as shares of width and height in [0, 1), as text."""
 Place = Callable[[Sequence[float]], str]
@@ -38,6 +40,8 @@ def screen_questions(
     colors = Counter((o.color, o.kind) for o in objects if o.color)
     readable = [o for o in objects if o.text is not None and o.text.text.strip() and texts[o.text.text] == 1]
     colored = [o for o in objects if o.color and colors[o.color, o.kind] == 1]
+    shapes = Counter((o.color, o.label) for o in objects)
+    drawn = [o for o in objects if o.kind in DRAWN and o.text is None and o.label and shapes[o.color, o.label] == 1]
 
     def centre(o: SceneObject, jitter: float = 0.0) -> str:
         x0, y0, x1, y1 = o.box
@@ -51,6 +55,12 @@ def screen_questions(
             a, b = (readable[i] for i in rng.permutation(len(readable))[:2])
             if (answer := _leftmost(a, b)) is not None:
                 questions.append(Question("order", f'Left: "{_text(a)}" or "{_text(b)}"?', f'"{_text(answer)}"'))
+        elif drawn and draw > 0.85:
+            o = drawn[rng.integers(len(drawn))]
+            if draw < 0.95:
+                questions.append(Question("point", f"Where is the {o.color} {o.label}?", centre(o)))
+            else:
+                questions.append(Question("name", f"What is at {centre(o, 0.5)}", o.label))
         elif readable and (draw < 0.8 or not colored):
             o = readable[rng.integers(len(readable))]
             if draw < 0.45:

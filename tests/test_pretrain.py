@@ -83,6 +83,17 @@ def test_questions_answer_themselves() -> None:
     }
 
 
+def test_a_shape_is_asked_for_by_its_colour_and_name() -> None:
+    star = replace(BUTTON, label="star", text=None)
+    asked = screen_questions([star], (64, 32), point, np.random.default_rng(0), 40)
+    assert {(q.question, q.answer) for q in asked if q.skill == "point"} >= {
+        ("Where is the red star?", "<loc_16><loc_8>")
+    }
+    assert {q.answer for q in asked if q.skill == "name"} == {"star"}
+    twins = [star, replace(star, name="other")]
+    assert not any("star" in q.question for q in screen_questions(twins, (64, 32), point, np.random.default_rng(0), 40))
+
+
 def test_ambiguous_things_are_not_asked_about() -> None:
     twin = replace(BUTTON, name="c", box=(0.0, 16.0, 30.0, 30.0))
     assert screen_questions([BUTTON, twin], (64, 32), point, np.random.default_rng(0), 20) == []

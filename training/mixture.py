@@ -18,7 +18,7 @@ import sims
 from episode import Advice, Body, Frame, Observation, SceneObject, Screen, Split, chunk_of, screen_action, stream
 from gui_env import content
 from gui_env.gallery import random_screen
-from gui_env.tasks.login_form import PHRASES
+from gui_env.tasks import login_form, type_text
 from perception.questions import Question, screen_questions, table_questions
 from policy.codecs.base import written
 from policy.codecs.compact import BINS, LOCATIONS, Compact, locate
@@ -147,7 +147,11 @@ class Mixture:
         if rng.random() < 0.3:
             texts.reverse()
         which = int(rng.integers(2))
-        phrase = PHRASES[self.split][int(rng.integers(len(PHRASES[self.split])))]
+        if rng.random() < 0.4:
+            phrase = type_text.PHRASES[self.split][int(rng.integers(len(type_text.PHRASES[self.split])))]
+            asked = phrase.format(text=texts[0], label=content.label(rng, self.split))
+            return Question("copy", f"{asked} type", f'type"{texts[0]}"')
+        phrase = login_form.PHRASES[self.split][int(rng.integers(len(login_form.PHRASES[self.split])))]
         asked = f"{phrase.format(*texts)} type {('user', 'password')[which]}"
         return Question("copy", asked, f'type"{texts[which]}"')
 
