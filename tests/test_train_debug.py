@@ -110,7 +110,7 @@ def test_debug_in_both_worlds_interrupted_and_resumed_is_bit_identical(model: Pa
     assert advantages is not None and advantages.shape == played.decisions[0].generations[0].reply_ids.shape
 
 
-@pytest.mark.parametrize("name", ["gigpo", "reinforce++", "ppo", "clone", "dr-grpo"])
+@pytest.mark.parametrize("name", ["gigpo", "reinforce_pp", "ppo", "clone", "dr_grpo"])
 def test_each_algorithm_takes_its_steps(model: Path, tmp_path: Path, name: str) -> None:
     config = strip(model, algorithm=name, steps=2, kl=0.01, entropy=0.001, aggregation="sequence", minibatches=2)
     train(config, tmp_path / name)
