@@ -14,6 +14,7 @@ from training.algorithms import ALGORITHMS, UnknownAlgorithm, algorithm
 from training.config import Config
 from training.metrics import step_metrics
 from training.rewards import RewardWeights, score
+from training.samples import samples_of
 
 CONFIG = Config(reward={"task": 1.0}, gamma=0.5)
 
@@ -107,3 +108,27 @@ def test_a_misspelt_algorithm_names_the_nearest() -> None:
     with pytest.raises(UnknownAlgorithm, match="did you mean"):
         algorithm("dr-grpo")
     assert all(a.summary for a in ALGORITHMS.values())
+
+
+def test_a_token_within_its_turn_by_hand() -> None:
+    """What lands on the record: whitened advantages on sampled tokens, targets for the critic, 0 on the forced one."""
+    # γ = 1, λ = 1, one turn paid 4 with tokens V = 1, 9 (forced), 3: A = 4 − 1 = 3, 0, 4 − 3 = 1. Whitened: ±1.
+    for name in ("ppo_turn", "ppo_token"):
+        turn = decision(4, roles=("act",), token_values=np.array([1, 9, 3], np.float32))
+        turn.generations[0] = dataclasses.replace(
+            turn.generations[0], reply_ids=np.zeros(3, np.int32), mask=np.array([True, False, True])
+        )
+        config = dataclasses.replace(CONFIG, gamma=1.0, lam=1.0)
+        [[advantages]] = credited(name, episode(turn), config=config)
+        np.testing.assert_allclose(advantages, [1, 0, -1], atol=2e-6)
+        assert turn.token_returns is not None and turn.token_returns.tolist() == [4, 0, 4]
+        [sample] = samples_of([episode(turn)], critic=True)
+        assert sample.valued.tolist() == [True, False, True] and sample.targets.tolist() == [4, 0, 4]
+
+
+def test_a_turns_value_is_learned_before_the_first_token_of_its_last_reply() -> None:
+    turn = decision(4, roles=("memory", "act"), token_values=np.array([5, 6, 1, 2], np.float32), value=1.0)
+    credited("ppo", episode(turn))
+    memory, act = samples_of([episode(turn)], critic=True)
+    assert memory.valued.tolist() == [False, False] and act.valued.tolist() == [True, False]
+    assert act.targets[0] == 4 and act.old_values[0] == 1

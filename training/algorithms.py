@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from episode import HandeyeError, Keyed, Scripted, Trajectory, nearest
-from training.advantages import Norm, discounted_returns, gae, group_advantage, whiten
+from episode import Decision, HandeyeError, Keyed, Privileged, Scripted, Trajectory, nearest
+from training.advantages import Norm, bilevel_gae, discounted_returns, gae, group_advantage, token_gae, whiten
 from training.config import Config
 from training.distributed import gather_objects, rank
 from training.rewards import RewardWeights, total
@@ -44,7 +44,10 @@ class Algorithm(Protocol):
 
     @property
     def needs(self) -> tuple[type, ...]:
-        """Capabilities of ``episode.py`` that every trained world must have."""
+        """Capabilities of ``episode.py`` that every trained world must have.
+
+        ``Privileged`` gives the critic, if there is one, the privileged state to see.
+        """
 
     def credit(self, trajectories: Sequence[Trajectory], config: Config) -> None:
         """Fill ``advantages`` (and ``ret``) of every decision of this rank's scored episodes.
@@ -75,6 +78,12 @@ def assign_replies(trajectories: Sequence[Trajectory], values: NDArray[np.float6
     for decision in (d for t in trajectories for d in t.decisions):
         parts = [np.full(len(g.reply_ids), next(left), np.float32) for g in decision.generations]
         decision.advantages = np.concatenate(parts or [np.zeros(0, np.float32)])
+
+
+def sampled_of(decision: Decision) -> NDArray[np.bool_]:
+    """[sum of R over generations] True where the policy sampled the token."""
+    masks = [np.ones(len(g.reply_ids), np.bool_) if g.mask is None else g.mask for g in decision.generations]
+    return np.concatenate(masks or [np.zeros(0, np.bool_)])
 
 
 def owners(trajectories: Sequence[Trajectory]) -> NDArray[np.int64]:
@@ -169,15 +178,23 @@ class BatchRelative:
 
 @dataclass(frozen=True)
 class ActorCritic:
-    """PPO: generalised advantage estimation over decisions, whitened over the batch's tokens."""
+    """PPO: generalised advantage estimation, whitened over the batch's sampled tokens.
+
+    ``needs`` with ``Privileged`` makes the critic V(o, c): it sees the state that the policy does not.
+    """
 
     summary: str
+    level: Literal["turn", "token", "bilevel"] = "turn"
+    """What has an advantage of its own: a turn (all of its tokens share it), a token, or a token within its turn."""
     critic: bool = True
     grouped: bool = False
     expert: bool = False
     needs: tuple[type, ...] = ()
 
     def credit(self, trajectories: Sequence[Trajectory], config: Config) -> None:
+        (self._turns if self.level == "turn" else self._tokens)(trajectories, config)
+
+    def _turns(self, trajectories: Sequence[Trajectory], config: Config) -> None:
         decisions = [d for t in trajectories for d in t.decisions]
         values = np.array([d.value for d in decisions], np.float64)
         advantages, targets = gae(
@@ -188,6 +205,28 @@ class ActorCritic:
         tokens = np.array([sum(len(g.reply_ids) for g in d.generations) for d in decisions], np.float64)
         everyone, mine = everyones(advantages)
         assign(trajectories, whiten(everyone, everyones(tokens)[0])[mine])
+
+    def _tokens(self, trajectories: Sequence[Trajectory], config: Config) -> None:
+        decisions = [d for t in trajectories for d in t.decisions]
+        masks = [sampled_of(d) for d in decisions]
+        mask = np.concatenate(masks)
+        advantages, targets = (token_gae if self.level == "token" else bilevel_gae)(
+            rewards_of(trajectories),
+            np.concatenate([d.token_values for d in decisions if d.token_values is not None]).astype(np.float64),
+            mask,
+            steps_of(trajectories),
+            np.repeat(np.arange(len(decisions)), [len(m) for m in masks]),
+            owners(trajectories),
+            config.gamma,
+            config.lam,
+        )
+        everyone, mine = everyones(advantages)
+        whitened = np.where(mask, whiten(everyone, everyones(mask.astype(np.float64))[0])[mine], 0.0)
+        ends = np.cumsum([len(m) for m in masks])[:-1]
+        for decision, advantage, target in zip(
+            decisions, np.split(whitened, ends), np.split(targets, ends), strict=True
+        ):
+            decision.advantages, decision.token_returns = advantage.astype(np.float32), target.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -217,6 +256,13 @@ ALGORITHMS: dict[str, Algorithm] = {
         "GRPO and a step term over equal states (arXiv 2505.10978)", step_weight=1.0, needs=(Keyed,)
     ),
     "ppo": ActorCritic("value head and generalised advantage estimation over turns (arXiv 1707.06347)"),
+    "ppo_turn": ActorCritic(
+        "value head and bi-level estimation: turns, and tokens within them (arXiv 2510.16907)", level="bilevel"
+    ),
+    "ppo_token": ActorCritic("value head and generalised advantage estimation over tokens", level="token"),
+    "ppo_privileged": ActorCritic(
+        "as ppo, with a critic that sees the privileged state (arXiv 1710.06542)", needs=(Privileged,)
+    ),
     "clone": Cloning("cross-entropy on experts' replies: the control"),
 }
 """Algorithms by name. A user's module adds its own."""

@@ -98,6 +98,9 @@ class Config:
     """Probability ratios above 1 + this get no gradient."""
     dual_clip: float = 3.0
     """Where the advantage is negative, no token's loss exceeds this multiple of it; 0 is off."""
+    importance_cap: float = 0.0
+    """Weigh each token by its probability at the start of the update over the one it was sampled with, at most this
+    (truncated importance sampling, for stale or foreign log-probs); 0 trusts the sampled ones and saves a pass."""
     kl: float = 0.0
     """Weight of the KL divergence to the policy at the start; 0 keeps no copy of it."""
     entropy: float = 0.0

@@ -14,7 +14,7 @@ from training.metrics import whole_groups
 from training.rewards import score
 from training.rollout import collect
 from training.run import Run, begin_folder
-from training.update import samples_of
+from training.samples import samples_of
 
 
 class Interrupted(HandeyeError):
@@ -71,7 +71,7 @@ def train_rank(config: Config, out: Path, resume: Path | None, stop_at: int | No
                 if algorithm.critic:
                     learner.values(episodes)
                 algorithm.credit(episodes, config)
-                samples = samples_of(episodes, algorithm.critic)
+                samples = samples_of(episodes, algorithm.critic, run.layout)
                 figures = learner.update(samples, run.done.step, surrogate=not algorithm.expert)
             run.log(episodes, broken, figures)
             if run.done.step % config.save_every == 0 and run.more():

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import torch
 
-from episode import HandeyeError, Trajectory
+from episode import HandeyeError, Privileged, Trajectory
 from policy.agent import Agent, ExpertAgent, VLMAgent, dialect_of
 from policy.codecs import codec_named
 from policy.context import ContextBuilder
@@ -27,6 +27,7 @@ from policy.vlm import VLM
 from training import checkpoint, probe, record
 from training.algorithms import algorithm
 from training.config import Config, ConfigError, dumps
+from training.critic import Layout
 from training.curriculum import plan, shown_groups
 from training.distributed import all_reduce_sum, barrier, broadcast_module, device, gather_objects, rank
 from training.evaluate import evaluate
@@ -87,8 +88,11 @@ class Run:
         self.algorithm = algorithm(config.algorithm)
         self.pool = WorldPool()
         self._require_capabilities()
+        self.layout = self._layout() if self.algorithm.critic and Privileged in self.algorithm.needs else None
         source = checkpoint.find(resume) if resume is not None else None
-        self.vlm = self._load(config.policy if source is None else source / checkpoint.MODEL, self.algorithm.critic)
+        self.vlm = self._load(
+            config.policy if source is None else source / checkpoint.MODEL, self.algorithm.critic, self.layout
+        )
         broadcast_module(self.vlm)
         self._make_agents()
         self.done = Progressed()
@@ -103,8 +107,9 @@ class Run:
         self._looked = self.algorithm.expert
         self.journal = Journal(config, out, self.done.step, state.get("tracker")) if rank() == 0 else None
 
-    def _load(self, folder: str | Path, value_head: bool) -> VLM:
-        vlm = VLM.load(folder, value_head=value_head, device=device(), bf16=self.config.bf16)
+    def _load(self, folder: str | Path, value_head: bool = False, layout: Layout | None = None) -> VLM:
+        seen = 0 if layout is None else layout.size
+        vlm = VLM.load(folder, value_head=value_head, device=device(), bf16=self.config.bf16, privileged=seen)
         vlm.eval()
         return vlm
 
@@ -113,8 +118,8 @@ class Run:
         codec = codec_named(config.codec)
         reference = None
         if config.kl:
-            reference = self._load(config.policy, False).requires_grad_(False)
-        self.learner = Learner(self.vlm, config, codec.max_tokens, reference)
+            reference = self._load(config.policy).requires_grad_(False)
+        self.learner = Learner(self.vlm, config, codec.max_tokens, reference, self.layout)
         context = ContextBuilder(dialect_of(self.vlm), codec, config.frames, last_actions=config.last_actions)
         sampled = Sampling(config.temperature, codec.max_tokens)
         self.player: Agent = (
@@ -135,6 +140,13 @@ class Run:
                     f"{self.config.algorithm} needs worlds that are {' and '.join(missing)} (see episode.py); "
                     f"{task_id} is not: give it that capability, or leave it out with --tasks"
                 )
+
+    def _layout(self) -> Layout:
+        worlds = {task_id: self.pool.take(task_id, "train") for task_id in self.task_ids}
+        layout = Layout.of(worlds)
+        for task_id, world in worlds.items():
+            self.pool.give(world, task_id, "train")
+        return layout
 
     def __enter__(self) -> Self:
         return self
@@ -168,7 +180,7 @@ class Run:
     def check(self, episodes: Sequence[Trajectory]) -> None:
         """Once a start: the policy must see."""
         if not self._looked:
-            probe.look(self.vlm, episodes)
+            probe.look(self.vlm, episodes, self.layout)
             self._looked = True
 
     def log(self, episodes: Sequence[Trajectory], broken: int, figures: dict[str, float]) -> None:
