@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from episode import Decision, HandeyeError, Keyed, Privileged, Scripted, Trajectory, nearest
 from training.advantages import Norm, bilevel_gae, discounted_returns, gae, group_advantage, token_gae, whiten
-from training.config import Config
+from training.config import Config, ConfigError
 from training.distributed import gather_objects, rank
 from training.rewards import RewardWeights, total
 
@@ -277,3 +277,23 @@ def algorithm(name: str) -> Algorithm:
     if name not in ALGORITHMS:
         raise UnknownAlgorithm(f"no algorithm {name!r}: {nearest(name, ALGORITHMS)}")
     return ALGORITHMS[name]
+
+
+def require_groups(config: Config) -> None:
+    """Complain about groups that the config's algorithm cannot learn from.
+
+    Raises:
+        ConfigError: a group of one where episodes of a group are compared, or dynamic sampling where they are not.
+    """
+    name, size = config.algorithm, config.group_size
+    grouped = algorithm(name).grouped
+    if grouped and size < 2:
+        raise ConfigError(
+            f"{name} sets an episode against others of its group, and a group of {size} has none: --group-size 2 or "
+            "more (8 is usual), or an algorithm without groups (reinforce_pp, ppo)"
+        )
+    if config.resample and not grouped:
+        raise ConfigError(
+            f"{name} learns without groups, so that none of them can lack variance: --resample 0, or an algorithm with "
+            "groups (grpo, gigpo)"
+        )

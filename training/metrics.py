@@ -38,7 +38,7 @@ def step_metrics(trajectories: Sequence[Trajectory], broken: int, weights: Rewar
     pairs: Pairs = {}
     for trajectory in trajectories:
         _add_episode(pairs, trajectory, weights)
-    for spread in _spreads(trajectories, weights):
+    for spread in _spreads(trajectories, weights).values():
         _add(pairs, "groups/without_variance", float(spread <= EQUAL))
     keys = [(t.group, d.state_key) for t in trajectories for d in t.decisions if d.state_key is not None]
     sizes = group_sizes(keys)
@@ -84,12 +84,17 @@ def _add_episode(pairs: Pairs, trajectory: Trajectory, weights: RewardWeights) -
     _add(pairs, "episodes", 1)
 
 
-def _spreads(trajectories: Iterable[Trajectory], weights: RewardWeights) -> list[float]:
+def flat_groups(trajectories: Iterable[Trajectory], weights: RewardWeights) -> list[int]:
+    """Groups whose episodes all had the same return, in the order in which they were played."""
+    return [group for group, spread in _spreads(trajectories, weights).items() if spread <= EQUAL]
+
+
+def _spreads(trajectories: Iterable[Trajectory], weights: RewardWeights) -> dict[int, float]:
     """Largest difference of returns within each group of several episodes."""
     groups: dict[int, list[float]] = {}
     for trajectory in trajectories:
         groups.setdefault(trajectory.group, []).append(total(trajectory, weights))
-    return [max(values) - min(values) for values in groups.values() if len(values) > 1]
+    return {group: max(values) - min(values) for group, values in groups.items() if len(values) > 1}
 
 
 def _families(figures: dict[str, float]) -> dict[str, float]:
