@@ -321,6 +321,10 @@ class Decision:
     ret: float | None = None
     advantages: NDArray[np.float32] | None = None
     """[sum of R over generations], one a reply token."""
+    token_values: NDArray[np.float32] | None = None
+    """[sum of R over generations] V before each reply token; None without a critic."""
+    token_returns: NDArray[np.float32] | None = None
+    """[sum of R over generations] what they should have been; None where the critic learns ``ret`` alone."""
 
 
 @dataclass(slots=True)

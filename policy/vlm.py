@@ -19,6 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 from episode import Frame
 from policy.attention import speed_up
 from policy.families import Family, ModelError, family_of
+from policy.value import ValueHead
 
 BASE = Path(__file__).resolve().parent.parent / "assets" / "tiny-vlm"
 """The shipped base model, also reached by the name ``base``."""
@@ -34,6 +35,8 @@ class Row:
     reply_ids: NDArray[np.int32]
     images: tuple[Frame, ...]
     temperature: float = 1.0
+    privileged: NDArray[np.float32] | None = None
+    """[C] for an asymmetric critic; the policy never sees it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Batch:
     temperature: Tensor
     """[B] float32."""
     prompt: int
+    privileged: Tensor | None = None
+    """[B, C] float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ class Scores:
     mask: Tensor
     """[B, R] bool."""
     values: Tensor | None
-    """[B] float32, V at the last prompt token; None without a value head."""
+    """[B, R] float32, V before each reply token; None without a value head."""
 
 
 def quick_bf16(device: torch.device) -> bool:
@@ -95,7 +100,9 @@ def bucket(length: int, unit: int) -> int:
 class VLM(nn.Module):
     """A vision-language model with tokenizer, image handling, token bans and an optional value head."""
 
-    def __init__(self, model: PreTrainedModel, family: Family, value_head: bool = False, bf16: bool = False) -> None:
+    def __init__(
+        self, model: PreTrainedModel, family: Family, value_head: ValueHead | None = None, bf16: bool = False
+    ) -> None:
         super().__init__()
         self.bf16 = bf16
         self.bans: Tensor
@@ -103,11 +110,7 @@ class VLM(nn.Module):
         self.family = family
         self.tokenizer: PreTrainedTokenizerBase = family.tokenizer
         self.weight_version = 0
-        self.value_head: nn.Linear | None = None
-        if value_head:
-            self.value_head = nn.Linear(int(model.config.get_text_config().hidden_size), 1)
-            nn.init.zeros_(self.value_head.weight)
-            nn.init.zeros_(self.value_head.bias)
+        self.value_head = value_head
         self.register_buffer("bans", self._bans(), persistent=False)
         self.end_ids = self._end_ids()
         self._hidden: Tensor | None = None
@@ -123,11 +126,12 @@ class VLM(nn.Module):
         value_head: bool = False,
         device: str | torch.device = "cpu",
         bf16: bool = False,
+        privileged: int = 0,
     ) -> VLM:
         """Open a model folder (or ``base``, the shipped one).
 
         Weights stay in float32; with ``bf16`` everything is computed under autocast, in rollout and update alike,
-        where the device is quick at it (see :func:`quick_bf16`).
+        where the device is quick at it (see :func:`quick_bf16`). The value head sees ``privileged`` entries besides.
 
         Raises:
             ModelError: the folder is missing or holds no image-text-to-text model.
@@ -144,9 +148,16 @@ class VLM(nn.Module):
         except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
             raise ModelError(f"{path} holds no image-text-to-text model that transformers can open: {error}") from error
         speed_up(model)
-        vlm = cls(model, family, value_head, bf16 and quick_bf16(torch.device(device)))
-        if vlm.value_head is not None and (path / VALUE_FILE).is_file():
-            vlm.value_head.load_state_dict(load_file(path / VALUE_FILE))
+        head = ValueHead(int(model.config.get_text_config().hidden_size), privileged) if value_head else None
+        if head is not None and (path / VALUE_FILE).is_file():
+            try:
+                head.load_state_dict(load_file(path / VALUE_FILE))
+            except RuntimeError as error:
+                raise ModelError(
+                    f"{path / VALUE_FILE} is the critic of another algorithm or of other tasks: go on with those, or "
+                    "remove the file to begin a new critic"
+                ) from error
+        vlm = cls(model, family, head, bf16 and quick_bf16(torch.device(device)))
         return vlm.to(device)
 
     def save(self, folder: str | Path) -> None:
@@ -216,7 +227,12 @@ class VLM(nn.Module):
             images=images,
             temperature=torch.tensor([r.temperature for r in rows], device=self.device),
             prompt=prompt,
+            privileged=self._privileged(rows),
         )
+
+    def _privileged(self, rows: Sequence[Row]) -> Tensor | None:
+        states = [r.privileged for r in rows if r.privileged is not None]
+        return torch.from_numpy(np.stack(states)).to(self.device) if states else None
 
     def forward(self, batch: Batch) -> Scores:
         """Score each reply token given everything before it. The only way gradients reach the model in RL."""
@@ -237,7 +253,7 @@ class VLM(nn.Module):
         zero = torch.zeros((), device=self.device)
         values = None
         if self.value_head is not None:
-            values = self.value_head(hidden[:, 0].float())[:, 0]
+            values = self.value_head(hidden.float(), batch.privileged)
         return Scores(
             logps=torch.where(batch.reply_mask, chosen, zero),
             entropy=torch.where(batch.reply_mask, entropy, zero),

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.advantages import discounted_returns, gae, group_advantage, normalise, whiten
+from training.advantages import (
+    bilevel_gae,
+    discounted_returns,
+    gae,
+    group_advantage,
+    group_sizes,
+    normalise,
+    token_gae,
+    whiten,
+)
 
 
 def array(*values: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -150,3 +159,111 @@ def test_shapes_are_checked() -> None:
         normalise(array(1, 2, 3), [0, 0], "mean")
     with pytest.raises(ValueError, match="step_returns"):
         group_advantage(array(1), [0], ints(0), step_weight=1.0)
+
+
+def test_reinforce_has_no_baseline() -> None:
+    np.testing.assert_array_equal(normalise(array(2, 2, 0), [0, 0, 1], "none"), [2, 2, 0])
+    np.testing.assert_array_equal(group_advantage(array(2, 3), [0, 0], ints(0, 1, 1), norm="none"), [2, 3, 3])
+
+
+def test_task_relative_whitening_by_hand() -> None:
+    # Two episodes of task a, one of which also proposes, and two of task b. Pairs of episode and role:
+    # 0: a solve, 1; 1: a solve, 0; 2: a propose, 4 (alone: 0); 3: b solve, 10; 4: b solve, 30 (mean 20, deviation 10).
+    pairs = [("a", "solve"), ("a", "solve"), ("a", "propose"), ("b", "solve"), ("b", "solve")]
+    advantage = group_advantage(array(1, 0, 4, 10, 30), pairs, ints(0, 1, 1, 2, 3, 4))
+    np.testing.assert_allclose(advantage, [1, -1, -1, 0, -1, 1], atol=3e-6)
+
+
+def test_memagent_gives_each_context_its_samples_scalar() -> None:
+    # Samples with rewards 1, 0, 0, 1 (mean 1/2) made 3, 1, 1 and 2 contexts.
+    advantage = group_advantage(array(1, 0, 0, 1), [7] * 4, ints(0, 0, 0, 1, 2, 3, 3), norm="mean")
+    np.testing.assert_allclose(advantage, [0.5, 0.5, 0.5, -0.5, -0.5, 0.5, 0.5])
+
+
+def test_sizes_of_groups_by_hand() -> None:
+    assert group_sizes(["s", "t", "s", "s", "u"]).tolist() == [3, 1, 3, 3, 1]
+    assert group_sizes([]).tolist() == []
+
+
+def test_token_gae_by_hand_through_a_masked_token() -> None:
+    # Decision 0 of 2 steps, paid 1: tokens with V = 2, 7 (not sampled), 4. Decision 1 of 1 step, paid 1: V = 1.
+    # γ = 1/2, λ = 1/2. From behind:
+    #   token 3: δ = 1 + 0 − 1 = 0, A = 0
+    #   token 2: δ = 1 + (1/2)² · 1 − 4 = −2.75, A = −2.75 + 1/4 · 1/2 · 0 = −2.75
+    #   token 1: not sampled, 0
+    #   token 0: δ = 0 + 4 − 2 = 2, A = 2 + 1/2 · (−2.75) = 0.625
+    mask = np.array([True, False, True, True])
+    got, targets = token_gae(
+        array(1, 1), array(2, 7, 4, 1), mask, ints(2, 1), ints(0, 0, 0, 1), ints(0, 0), gamma=0.5, lam=0.5
+    )
+    np.testing.assert_allclose(got, [0.625, 0, -2.75, 0])
+    np.testing.assert_allclose(targets, [2.625, 0, 1.25, 1])
+
+
+def test_bilevel_gae_by_hand() -> None:
+    # As above. Turns: V = 2 and 1. δ1 = 1 − 1 = 0, A1 = 0, G1 = 1. δ0 = 1 + 1/4 · 1 − 2 = −0.75 = A0, G0 = 1.25.
+    # Tokens of decision 0, paid 1.25 at the last: token 2: 1.25 − 4 = −2.75; token 0: (4 − 2) + 1/2 · (−2.75) = 0.625.
+    # Decision 1: 1 − 1 = 0. (Only with more turns do the two levels differ: below, by hypothesis.)
+    mask = np.array([True, False, True, True])
+    got, targets = bilevel_gae(
+        array(1, 1), array(2, 7, 4, 1), mask, ints(2, 1), ints(0, 0, 0, 1), ints(0, 0), gamma=0.5, lam=0.5
+    )
+    np.testing.assert_allclose(got, [0.625, 0, -2.75, 0])
+    np.testing.assert_allclose(targets, [2.625, 0, 1.25, 1])
+
+
+def test_a_decision_that_nobody_sampled_pays_the_one_before() -> None:
+    # γ = 1/2, λ = 1, V = 0 everywhere: A is the return. Decision 1 has only a forced token; its pay of 8 comes after
+    # the 2 steps of decision 0: 1 + 1/4 · 8 = 3, then decision 2's 16 after 2 + 1 steps: 3 + 1/8 · 16 = 5.
+    mask = np.array([True, False, True])
+    for estimate in (token_gae, bilevel_gae):
+        got, _ = estimate(array(1, 8, 16), np.zeros(3), mask, ints(2, 1, 1), ints(0, 1, 2), ints(0, 0, 0), 0.5, 1.0)
+        np.testing.assert_allclose(got, [5, 0, 16])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=4), min_size=1, max_size=3), st.data())
+def test_token_and_bilevel_gae_equal_their_definition(shape: list[list[int]], data: st.DataObject) -> None:
+    """Sums over all later δ, token by token, written out; each decision has at least one sampled token."""
+    gamma, lam = 0.9, 0.7
+    lengths = [n for episode in shape for n in episode]
+    count, tokens = len(lengths), sum(lengths)
+    episodes = np.repeat(np.arange(len(shape)), [len(e) for e in shape])
+    decisions = np.repeat(np.arange(count), lengths)
+    rewards = array(*data.draw(st.lists(real, min_size=count, max_size=count)))
+    values = array(*data.draw(st.lists(real, min_size=tokens, max_size=tokens)))
+    steps = ints(*data.draw(st.lists(st.integers(1, 3), min_size=count, max_size=count)))
+    mask = np.array(data.draw(st.lists(st.booleans(), min_size=tokens, max_size=tokens)))
+    mask[np.searchsorted(decisions, np.arange(count))] = True
+
+    def chain(order: list[int], pay: dict[int, float], discount: dict[int, float]) -> dict[int, float]:
+        out = {}
+        for i, t in enumerate(order):
+            out[t], weight = 0.0, 1.0
+            for j in range(i, len(order)):
+                u = order[j]
+                following = values[order[j + 1]] if j + 1 < len(order) else 0.0
+                out[t] += weight * (pay.get(u, 0.0) + discount.get(u, 1.0) * following - values[u])
+                weight *= discount.get(u, 1.0) * lam
+        return out
+
+    sampled = [t for t in range(tokens) if mask[t]]
+    of = {d: [t for t in sampled if decisions[t] == d] for d in range(count)}
+    flat, nested = np.zeros(tokens), np.zeros(tokens)
+    for e in range(len(shape)):
+        mine = [d for d in range(count) if episodes[d] == e]
+        lasts = {of[d][-1]: float(rewards[d]) for d in mine}
+        decay = {of[d][-1]: gamma ** int(steps[d]) for d in mine}
+        for t, a in chain([t for d in mine for t in of[d]], lasts, decay).items():
+            flat[t] = a
+        firsts = [of[d][0] for d in mine]
+        turn = chain(
+            firsts, {of[d][0]: float(rewards[d]) for d in mine}, {of[d][0]: gamma ** int(steps[d]) for d in mine}
+        )
+        for d in mine:
+            for t, a in chain(of[d], {of[d][-1]: turn[of[d][0]] + values[of[d][0]]}, {}).items():
+                nested[t] = a
+    for estimate, expected in ((token_gae, flat), (bilevel_gae, nested)):
+        got, targets = estimate(rewards, values, mask, steps, decisions, episodes, gamma, lam)
+        np.testing.assert_allclose(got, expected, atol=1e-9)
+        np.testing.assert_allclose(targets, np.where(mask, expected + values, 0), atol=1e-9)

@@ -7,8 +7,22 @@ import json
 import pytest
 
 from benchmarks import learning
+from benchmarks.laboratory import __main__ as laboratory
 
 SEEDS = 3
+
+
+@pytest.mark.effects
+def test_credit_in_the_laboratory() -> None:
+    """What must come out; everything else is reported whichever way it falls."""
+    found = laboratory.run_all(laboratory.OUT)
+    laboratory.write(found)
+    for horizon in ("30", "50"):
+        estimators = found["quality by horizon"][horizon]["estimators"]
+        assert estimators["GiGPO"]["cosine"][1] > estimators["GRPO"]["cosine"][2], horizon
+        critics = found["critics"][horizon]
+        assert critics["gain"][1] >= 0.2, horizon
+        assert critics["V(o, random c)"][0] <= critics["V(o)"][0], "a random c must not help"
 
 
 @pytest.mark.effects

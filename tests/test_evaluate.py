@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import pytest
@@ -86,6 +87,11 @@ def test_groups_share_a_seed_and_episodes_are_numbered_through() -> None:
     assert len({s.seed for s in specs}) == 4 and all(s.seed < 1_000_000 and s.split == "train" for s in specs)
     assert specs == plan(config, ["a", "b"], 2) != plan(Config(groups=4, group_size=3, seed=2), ["a", "b"], 2)
     assert shown_groups(config, ["a", "b"], 2) == {8, 10}
+    # With two rounds of resampling a step has 12 numbers: step 2 begins at 24, its second replacement at 32; group 3 of
+    # the step is then number 35, of the same task as before and with a start of its own.
+    again = plan(dataclasses.replace(config, resample=2), ["a", "b"], 2, again=[3], attempt=2)
+    assert [(s.group, s.episode, s.task_id) for s in again] == [(35, 105, "b"), (35, 106, "b"), (35, 107, "b")]
+    assert again[0].seed != specs[-1].seed
 
 
 def test_weights_must_name_trained_tasks() -> None:

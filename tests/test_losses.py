@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.losses import aggregate, clipped_surrogate, k3, masked, value_loss
+from training.losses import aggregate, clipped_surrogate, k3, masked, truncated_weight, value_loss
 
 
 def row(*values: float) -> Tensor:
@@ -88,3 +88,20 @@ def test_masked_tokens_get_exactly_zero_gradient_whatever_stands_there() -> None
     assert logp.grad is not None and torch.isfinite(total)
     assert logp.grad[0, 1:3].tolist() == [0.0, 0.0]
     assert logp.grad[0, 0] != 0
+
+
+def test_truncated_weights_by_hand() -> None:
+    # Ratios 1/2, 1 and 4 with a cap of 2: 1/2, 1, 2, and no gradient through any of them.
+    logp = row(math.log(0.5), -1.0, math.log(4.0)).requires_grad_()
+    weight = truncated_weight(logp, row(0, -1, 0), cap=2.0)
+    torch.testing.assert_close(weight, row(0.5, 1, 2))
+    assert not weight.requires_grad
+
+
+def test_truncated_weights_and_the_surrogate_make_the_off_policy_gradient() -> None:
+    # At the start of the update ρ = 1, so the gradient by log π is −A · min(π/π_sampler, cap): −3 · 1/2 and 2 · 2.
+    logp = row(math.log(0.5), math.log(4.0)).requires_grad_()
+    loss, _ = clipped_surrogate(logp, logp.detach(), row(3, -2), 0.2, 0.2)
+    (truncated_weight(logp, row(0, 0), cap=2.0) * loss).sum().backward()  # type: ignore[no-untyped-call]
+    assert logp.grad is not None
+    torch.testing.assert_close(logp.grad, row(-1.5, 4))

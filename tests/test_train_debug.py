@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -31,8 +32,9 @@ from training.config import PRESETS, Config, ConfigError
 from training.loop import Interrupted, resumed, train
 from training.probe import BlindPolicy
 from training.rewards import TERMS
-from training.run import Diverged, MissingCapability
-from training.update import Learner, micro_batches
+from training.run import Diverged, MissingCapability, NoVariance
+from training.samples import micro_batches
+from training.update import Learner
 
 SHAPE = TinyShape(vision_depth=1, vision_hidden=32, vision_heads=2, hidden=64, layers=1, heads=2, feed_forward=64)
 TEXTS = ["go to the left edge", "go to the right edge", "click the button", "move the hand to the red marker"]
@@ -110,14 +112,25 @@ def test_debug_in_both_worlds_interrupted_and_resumed_is_bit_identical(model: Pa
     assert advantages is not None and advantages.shape == played.decisions[0].generations[0].reply_ids.shape
 
 
-@pytest.mark.parametrize("name", ["gigpo", "reinforce++", "ppo", "clone", "dr-grpo"])
+@pytest.mark.parametrize("name", [*ALGORITHMS])
 def test_each_algorithm_takes_its_steps(model: Path, tmp_path: Path, name: str) -> None:
-    config = strip(model, algorithm=name, steps=2, kl=0.01, entropy=0.001, aggregation="sequence", minibatches=2)
+    config = strip(
+        model,
+        algorithm=name,
+        steps=2,
+        kl=0.01,
+        entropy=0.001,
+        aggregation="sequence",
+        minibatches=2,
+        importance_cap=2.0,
+    )
     train(config, tmp_path / name)
     first, second = lines(tmp_path / name)
     assert first["updates"] == 2 and first["dropped"] == 0 and first["grad_norm"] > 0
     assert first["kl/reference"] >= 0 and second["kl/reference"] > 0
-    assert ("value/loss" in first) == (name == "ppo")
+    assert ("value/loss" in first) == name.startswith("ppo")
+    # Rollout and update agree here: nothing is stale.
+    assert name == "clone" or first["importance"] == pytest.approx(1, abs=1e-3)
     if name == "clone":
         assert first["success/gui"] == 1.0
 
@@ -159,12 +172,48 @@ def test_steps_that_are_not_finite_are_dropped_kept_and_stop_the_run(
     assert all(torch.equal(before[k], after[k]) for k in before)
 
 
+def test_a_run_without_variance_says_so_and_stops(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(NoVariance, match=r"for 5 steps every group's episodes had the same return\. Use easier"):
+        train(strip(model, steps=9, reward={}, save_every=100, episodes_every=100), tmp_path / "run")
+    assert [line["updates"] for line in lines(tmp_path / "run")] == [0] * 5
+
+
+def test_groups_without_variance_are_played_again_and_counted(model: Path, tmp_path: Path) -> None:
+    # Nothing is paid, so every group is flat: 2 groups of 4 episodes, then both again, and once more.
+    train(strip(model, steps=1, reward={}, resample=2), tmp_path / "flat")
+    [flat] = lines(tmp_path / "flat")
+    assert flat["episodes"] == 24 and flat["groups/without_variance"] == 1
+    # Every reply's length is paid: the first groups already differ, and the run is the one without dynamic sampling.
+    train(strip(model, steps=1, resample=2), tmp_path / "varied")
+    train(strip(model, steps=1), tmp_path / "plain")
+    assert lines(tmp_path / "varied") == lines(tmp_path / "plain") and lines(tmp_path / "plain")[0]["episodes"] == 8
+
+
+def test_a_step_term_that_meets_no_state_twice_is_said(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = itertools.count()
+    monkeypatch.setattr(Strip, "state_key", lambda self: next(keys))
+    train(strip(model, steps=1, algorithm="gigpo", save_every=100, episodes_every=100), tmp_path / "run")
+    said = capsys.readouterr()
+    assert "100% of the decisions are alone in their step group" in said.out + said.err
+
+
 def test_what_cannot_work_is_said_before_anything_is_trained(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(strip(model, steps=1), tmp_path / "run")
     with pytest.raises(ConfigError, match="already holds a run"):
         train(strip(model), tmp_path / "run")
+    with pytest.raises(ConfigError, match="did you mean token"):
+        strip(model, aggregation="tokn")
+    with pytest.raises(ConfigError, match="max_tokens of at least 1, or take --aggregation token"):
+        Learner(VLM.load(model), strip(model, aggregation="constant"), longest=0)
+    blank = {k: v for k, v in vars(Strip).items() if k not in ("state_key", "privileged")}
+    monkeypatch.setitem(worlds.TASKS, Strip.task_id, type("Blank", Strip.__bases__, blank))
+    for name, needed in (("gigpo", "Keyed"), ("ppo_privileged", "Privileged")):
+        with pytest.raises(MissingCapability, match=f"{name} needs worlds that are {needed} .* leave it out"):
+            train(strip(model, algorithm=name), tmp_path / name)
     mute = type("Mute", Strip.__bases__, {k: v for k, v in vars(Strip).items() if k != "expert"})
     monkeypatch.setitem(worlds.TASKS, Strip.task_id, mute)
     with pytest.raises(MissingCapability, match="clone needs worlds that are Scripted"):

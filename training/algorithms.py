@@ -5,16 +5,16 @@ The mathematics is in ``advantages.py``; here it meets the record. A new algorit
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from episode import HandeyeError, Keyed, Scripted, Trajectory, nearest
-from training.advantages import Norm, discounted_returns, gae, group_advantage, whiten
-from training.config import Config
+from episode import Decision, HandeyeError, Keyed, Privileged, Scripted, Trajectory, nearest
+from training.advantages import Norm, bilevel_gae, discounted_returns, gae, group_advantage, token_gae, whiten
+from training.config import Config, ConfigError
 from training.distributed import gather_objects, rank
 from training.rewards import RewardWeights, total
 
@@ -35,12 +35,19 @@ class Algorithm(Protocol):
         """Whether the policy carries a value head; ``Decision.value`` is then filled before :meth:`credit`."""
 
     @property
+    def grouped(self) -> bool:
+        """Whether an episode is set against others of its group, which then needs at least two."""
+
+    @property
     def expert(self) -> bool:
         """Whether experts act instead of the policy, which then learns to say what they said."""
 
     @property
     def needs(self) -> tuple[type, ...]:
-        """Capabilities of ``episode.py`` that every trained world must have."""
+        """Capabilities of ``episode.py`` that every trained world must have.
+
+        ``Privileged`` gives the critic, if there is one, the privileged state to see.
+        """
 
     def credit(self, trajectories: Sequence[Trajectory], config: Config) -> None:
         """Fill ``advantages`` (and ``ret``) of every decision of this rank's scored episodes.
@@ -50,12 +57,33 @@ class Algorithm(Protocol):
         """
 
 
+def everyones(mine: NDArray[np.float64]) -> tuple[NDArray[np.float64], slice]:
+    """The arrays of all ranks, one after another, and where this rank's lies among them."""
+    parts = gather_objects(mine)
+    start = sum(len(part) for part in parts[: rank()])
+    return np.concatenate(parts), slice(start, start + len(mine))
+
+
 def assign(trajectories: Sequence[Trajectory], values: NDArray[np.float64]) -> None:
     """Write one advantage a decision, [M], onto each of its reply tokens."""
     decisions = [d for t in trajectories for d in t.decisions]
     for decision, value in zip(decisions, values, strict=True):
         tokens = sum(len(g.reply_ids) for g in decision.generations)
         decision.advantages = np.full(tokens, value, np.float32)
+
+
+def assign_replies(trajectories: Sequence[Trajectory], values: NDArray[np.float64]) -> None:
+    """Write one advantage a generation, in the record's order, onto each of its tokens."""
+    left = iter(values)
+    for decision in (d for t in trajectories for d in t.decisions):
+        parts = [np.full(len(g.reply_ids), next(left), np.float32) for g in decision.generations]
+        decision.advantages = np.concatenate(parts or [np.zeros(0, np.float32)])
+
+
+def sampled_of(decision: Decision) -> NDArray[np.bool_]:
+    """[sum of R over generations] True where the policy sampled the token."""
+    masks = [np.ones(len(g.reply_ids), np.bool_) if g.mask is None else g.mask for g in decision.generations]
+    return np.concatenate(masks or [np.zeros(0, np.bool_)])
 
 
 def owners(trajectories: Sequence[Trajectory]) -> NDArray[np.int64]:
@@ -78,14 +106,18 @@ def steps_of(trajectories: Sequence[Trajectory]) -> NDArray[np.int64]:
     return np.array([len(d.steps) for t in trajectories for d in t.decisions], np.int64)
 
 
+def returns_of(trajectories: Sequence[Trajectory], config: Config) -> NDArray[np.float64]:
+    """[N] undiscounted return of every scored episode, at its task's scale."""
+    weights = RewardWeights(**config.reward)
+    return np.array([total(t, weights) * config.reward_scales.get(t.task.id, 1.0) for t in trajectories], np.float64)
+
+
 @dataclass(frozen=True)
 class GroupRelative:
     """Critic-free methods: an episode's return against its group's, and a decision's against its step group's."""
 
     summary: str
     norm: Norm = "mean_std"
-    across: bool = False
-    """One group: the whole batch, over all ranks (REINFORCE++)."""
     step_weight: float = 0.0
     """ω of the step term (GiGPO)."""
     step_norm: Norm = "mean_std"
@@ -93,41 +125,18 @@ class GroupRelative:
     expert: bool = False
     needs: tuple[type, ...] = ()
 
-    def credit(self, trajectories: Sequence[Trajectory], config: Config) -> None:
-        weights = RewardWeights(**config.reward)
-        mine = np.array(
-            [total(t, weights) * config.reward_scales.get(t.task.id, 1.0) for t in trajectories], np.float64
-        )
-        groups: list[Hashable] = [t.group for t in trajectories]
-        if not self.across:
-            # Groups never split over ranks.
-            assign(trajectories, self._advantages(trajectories, mine, groups, config))
-            return
-        parts = gather_objects(mine)
-        everyone = np.concatenate(parts)
-        baseline = group_advantage(
-            everyone, [0] * len(everyone), np.arange(len(everyone)), norm=self.norm, step_weight=0.0
-        )
-        start = sum(len(p) for p in parts[: rank()])
-        assign(trajectories, baseline[start : start + len(mine)][owners(trajectories)])
+    @property
+    def grouped(self) -> bool:
+        return self.norm != "none"
 
-    def _advantages(
-        self,
-        trajectories: Sequence[Trajectory],
-        returns: NDArray[np.float64],
-        groups: Sequence[Hashable],
-        config: Config,
-    ) -> NDArray[np.float64]:
-        episodes = owners(trajectories)
-        if not self.step_weight:
-            return group_advantage(returns, groups, episodes, norm=self.norm)
-        steps = steps_of(trajectories)
+    def credit(self, trajectories: Sequence[Trajectory], config: Config) -> None:
+        episodes, steps = owners(trajectories), steps_of(trajectories)
         step_returns = discounted_returns(rewards_of(trajectories), steps, episodes, config.gamma)
         for decision, value in zip((d for t in trajectories for d in t.decisions), step_returns, strict=True):
             decision.ret = float(value)
-        return group_advantage(
-            returns,
-            groups,
+        advantages = group_advantage(
+            returns_of(trajectories, config),
+            [t.group for t in trajectories],  # groups never split over ranks
             episodes,
             norm=self.norm,
             step_returns=step_returns,
@@ -135,18 +144,57 @@ class GroupRelative:
             step_norm=self.step_norm,
             step_weight=self.step_weight,
         )
+        assign(trajectories, advantages)
 
 
 @dataclass(frozen=True)
-class ActorCritic:
-    """PPO: generalised advantage estimation over decisions, whitened over the batch's tokens."""
+class BatchRelative:
+    """REINFORCE++: an episode's return whitened over the batch of all ranks, or over its part of one task and role.
+
+    Left out of REINFORCE++ (arXiv 2501.03262): the KL penalty inside the reward (``--kl`` adds it to the loss), and
+    weighing episodes by their tokens when the batch is whitened.
+    """
 
     summary: str
-    critic: bool = True
+    by_task_and_role: bool = False
+    """Task-relative REINFORCE++ (Absolute Zero, arXiv 2505.03335): an episode counts once in each role it played."""
+    critic: bool = False
+    grouped: bool = False
     expert: bool = False
     needs: tuple[type, ...] = ()
 
     def credit(self, trajectories: Sequence[Trajectory], config: Config) -> None:
+        by = self.by_task_and_role
+        replies = [
+            (i, g.role if by else "") for i, t in enumerate(trajectories) for d in t.decisions for g in d.generations
+        ]
+        pairs = {pair: number for number, pair in enumerate(dict.fromkeys(replies))}
+        returns = returns_of(trajectories, config)[np.array([i for i, _ in pairs], np.int64)]
+        everyone, mine = everyones(returns)
+        keys = gather_objects([(trajectories[i].task.id if by else "", role) for i, role in pairs])
+        advantages = group_advantage(everyone, [key for part in keys for key in part], np.arange(len(everyone)))[mine]
+        assign_replies(trajectories, advantages[np.array([pairs[reply] for reply in replies], np.int64)])
+
+
+@dataclass(frozen=True)
+class ActorCritic:
+    """PPO: generalised advantage estimation, whitened over the batch's sampled tokens.
+
+    ``needs`` with ``Privileged`` makes the critic V(o, c): it sees the state that the policy does not.
+    """
+
+    summary: str
+    level: Literal["turn", "token", "bilevel"] = "turn"
+    """What has an advantage of its own: a turn (all of its tokens share it), a token, or a token within its turn."""
+    critic: bool = True
+    grouped: bool = False
+    expert: bool = False
+    needs: tuple[type, ...] = ()
+
+    def credit(self, trajectories: Sequence[Trajectory], config: Config) -> None:
+        (self._turns if self.level == "turn" else self._tokens)(trajectories, config)
+
+    def _turns(self, trajectories: Sequence[Trajectory], config: Config) -> None:
         decisions = [d for t in trajectories for d in t.decisions]
         values = np.array([d.value for d in decisions], np.float64)
         advantages, targets = gae(
@@ -155,10 +203,30 @@ class ActorCritic:
         for decision, target in zip(decisions, targets, strict=True):
             decision.ret = float(target)
         tokens = np.array([sum(len(g.reply_ids) for g in d.generations) for d in decisions], np.float64)
-        parts = gather_objects((advantages, tokens))
-        everyone = whiten(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
-        start = sum(len(p[0]) for p in parts[: rank()])
-        assign(trajectories, everyone[start : start + len(advantages)])
+        everyone, mine = everyones(advantages)
+        assign(trajectories, whiten(everyone, everyones(tokens)[0])[mine])
+
+    def _tokens(self, trajectories: Sequence[Trajectory], config: Config) -> None:
+        decisions = [d for t in trajectories for d in t.decisions]
+        masks = [sampled_of(d) for d in decisions]
+        mask = np.concatenate(masks)
+        advantages, targets = (token_gae if self.level == "token" else bilevel_gae)(
+            rewards_of(trajectories),
+            np.concatenate([d.token_values for d in decisions if d.token_values is not None]).astype(np.float64),
+            mask,
+            steps_of(trajectories),
+            np.repeat(np.arange(len(decisions)), [len(m) for m in masks]),
+            owners(trajectories),
+            config.gamma,
+            config.lam,
+        )
+        everyone, mine = everyones(advantages)
+        whitened = np.where(mask, whiten(everyone, everyones(mask.astype(np.float64))[0])[mine], 0.0)
+        ends = np.cumsum([len(m) for m in masks])[:-1]
+        for decision, advantage, target in zip(
+            decisions, np.split(whitened, ends), np.split(targets, ends), strict=True
+        ):
+            decision.advantages, decision.token_returns = advantage.astype(np.float32), target.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -167,6 +235,7 @@ class Cloning:
 
     summary: str
     critic: bool = False
+    grouped: bool = False
     expert: bool = True
     needs: tuple[type, ...] = (Scripted,)
 
@@ -175,14 +244,25 @@ class Cloning:
 
 
 ALGORITHMS: dict[str, Algorithm] = {
+    "reinforce": GroupRelative("the episode's return and no baseline (Williams 1992)", norm="none"),
     "grpo": GroupRelative("return against the group's mean, over its deviation (arXiv 2402.03300)"),
-    "dr-grpo": GroupRelative("return against the group's mean (arXiv 2503.20783)", norm="mean"),
+    "dr_grpo": GroupRelative("return against the group's mean (arXiv 2503.20783)", norm="mean"),
     "rloo": GroupRelative("return against the mean of the others (arXiv 2402.14740)", norm="leave_one_out"),
-    "reinforce++": GroupRelative("return whitened over the batch (arXiv 2501.03262)", across=True),
+    "reinforce_pp": BatchRelative("return whitened over the batch (arXiv 2501.03262)"),
+    "reinforce_pp_task": BatchRelative(
+        "return whitened over the batch's episodes of its task and role (arXiv 2505.03335)", by_task_and_role=True
+    ),
     "gigpo": GroupRelative(
         "GRPO and a step term over equal states (arXiv 2505.10978)", step_weight=1.0, needs=(Keyed,)
     ),
     "ppo": ActorCritic("value head and generalised advantage estimation over turns (arXiv 1707.06347)"),
+    "ppo_turn": ActorCritic(
+        "value head and bi-level estimation: turns, and tokens within them (arXiv 2510.16907)", level="bilevel"
+    ),
+    "ppo_token": ActorCritic("value head and generalised advantage estimation over tokens", level="token"),
+    "ppo_privileged": ActorCritic(
+        "as ppo, with a critic that sees the privileged state (arXiv 1710.06542)", needs=(Privileged,)
+    ),
     "clone": Cloning("cross-entropy on experts' replies: the control"),
 }
 """Algorithms by name. A user's module adds its own."""
@@ -197,3 +277,23 @@ def algorithm(name: str) -> Algorithm:
     if name not in ALGORITHMS:
         raise UnknownAlgorithm(f"no algorithm {name!r}: {nearest(name, ALGORITHMS)}")
     return ALGORITHMS[name]
+
+
+def require_groups(config: Config) -> None:
+    """Complain about groups that the config's algorithm cannot learn from.
+
+    Raises:
+        ConfigError: a group of one where episodes of a group are compared, or dynamic sampling where they are not.
+    """
+    name, size = config.algorithm, config.group_size
+    grouped = algorithm(name).grouped
+    if grouped and size < 2:
+        raise ConfigError(
+            f"{name} sets an episode against others of its group, and a group of {size} has none: --group-size 2 or "
+            "more (8 is usual), or an algorithm without groups (reinforce_pp, ppo)"
+        )
+    if config.resample and not grouped:
+        raise ConfigError(
+            f"{name} learns without groups, so that none of them can lack variance: --resample 0, or an algorithm with "
+            "groups (grpo, gigpo)"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import tyro
 
@@ -62,6 +62,9 @@ class Config:
     """Groups of episodes a step, over all ranks; a group never splits over ranks."""
     group_size: int = 8
     """Episodes a group, all from one start."""
+    resample: int = 0
+    """Rounds, at most, in which other groups are played in place of those whose episodes all had the same return
+    (dynamic sampling); all of them count as environment steps."""
     batch: int = 64
     """Episodes alive at once on a rank."""
     temperature: float = 1.0
@@ -101,6 +104,9 @@ class Config:
     """Probability ratios above 1 + this get no gradient."""
     dual_clip: float = 3.0
     """Where the advantage is negative, no token's loss exceeds this multiple of it; 0 is off."""
+    importance_cap: float = 0.0
+    """Weigh each token by its probability at the start of the update over the one it was sampled with, at most this
+    (truncated importance sampling, for stale or foreign log-probs); 0 trusts the sampled ones and saves a pass."""
     kl: float = 0.0
     """Weight of the KL divergence to the policy at the start; 0 keeps no copy of it."""
     entropy: float = 0.0
@@ -135,6 +141,12 @@ class Config:
         for name in ("steps", "groups", "group_size", "batch", "epochs", "minibatches", "token_budget", "save_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
+        if self.resample < 0:
+            raise ConfigError(f"resample = {self.resample}: must be 0 or more rounds")
+        if self.aggregation not in get_args(Aggregation):
+            raise ConfigError(
+                f"no aggregation {self.aggregation!r}: {nearest(self.aggregation, get_args(Aggregation))}"
+            )
         for name in ("temperature", "learning_rate", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be above 0")
@@ -176,26 +188,23 @@ TASKS = (
 
 DEFAULT = Config(tasks=",".join(TASKS))
 
+LONE = dataclasses.replace(DEFAULT, groups=128, group_size=1, minibatches=4)
+"""For methods that compare no group: as many episodes, all from starts of their own."""
+PPO = dataclasses.replace(LONE, preset="ppo", algorithm="ppo", gamma=0.99, clip_high=0.2)
+
 PRESETS: dict[str, Config] = {
     "default": DEFAULT,
-    "ppo": dataclasses.replace(
-        DEFAULT,
-        preset="ppo",
-        algorithm="ppo",
-        groups=128,
-        group_size=1,
-        gamma=0.99,
-        clip_high=0.2,
-        minibatches=4,
-    ),
-    "clone": dataclasses.replace(
-        DEFAULT,
-        preset="clone",
-        algorithm="clone",
-        groups=128,
-        group_size=1,
-        minibatches=4,
-    ),
+    "reinforce": dataclasses.replace(LONE, preset="reinforce", algorithm="reinforce"),
+    "grpo": dataclasses.replace(DEFAULT, preset="grpo"),
+    "dr_grpo": dataclasses.replace(DEFAULT, preset="dr_grpo", algorithm="dr_grpo", aggregation="constant"),
+    "rloo": dataclasses.replace(DEFAULT, preset="rloo", algorithm="rloo"),
+    "reinforce_pp": dataclasses.replace(LONE, preset="reinforce_pp", algorithm="reinforce_pp"),
+    "dapo": dataclasses.replace(DEFAULT, preset="dapo", resample=3),
+    "gigpo": dataclasses.replace(DEFAULT, preset="gigpo", algorithm="gigpo", gamma=0.95, kl=0.01),
+    "ppo": PPO,
+    "ppo_turn": dataclasses.replace(PPO, preset="ppo_turn", algorithm="ppo_turn"),
+    "ppo_privileged": dataclasses.replace(PPO, preset="ppo_privileged", algorithm="ppo_privileged"),
+    "clone": dataclasses.replace(LONE, preset="clone", algorithm="clone"),
     "debug": dataclasses.replace(
         DEFAULT,
         preset="debug",
@@ -216,7 +225,16 @@ PRESETS: dict[str, Config] = {
 
 SUMMARIES: dict[str, str] = {
     "default": "GRPO on the tasks of both worlds, 2 cores, under 15 minutes",
+    "reinforce": "the plain return, no baseline, 128 starts",
+    "grpo": "default, by its method's name",
+    "dr_grpo": "no division by deviation or length",
+    "rloo": "each return against the mean of the others",
+    "reinforce_pp": "returns whitened over the batch, 128 starts",
+    "dapo": "default, and groups without variance are played again, up to 3 rounds",
+    "gigpo": "GRPO and a step term over equal states (gamma .95, KL .01)",
     "ppo": "PPO with a value head and turn-level advantages, otherwise as default",
+    "ppo_turn": "as ppo, with advantages of tokens within turns (bi-level)",
+    "ppo_privileged": "as ppo, with a critic that sees the world's state",
     "clone": "supervised steps on expert episodes: the control",
     "debug": "two tiny steps, to see that everything runs (seconds)",
 }

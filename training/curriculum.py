@@ -35,13 +35,23 @@ def task_of_group(config: Config, task_ids: Sequence[str], step: int) -> list[st
     return [task_ids[i] for i in np.minimum(np.searchsorted(edges, points, side="right"), len(task_ids) - 1)]
 
 
-def plan(config: Config, task_ids: Sequence[str], step: int) -> list[EpisodeSpec]:
-    """This rank's episodes of training step ``step``: whole groups, each of ``group_size`` episodes of one seed."""
+def plan(
+    config: Config, task_ids: Sequence[str], step: int, again: Sequence[int] | None = None, attempt: int = 0
+) -> list[EpisodeSpec]:
+    """This rank's episodes of training step ``step``: whole groups, each of ``group_size`` episodes of one seed.
+
+    Args:
+        config: the run's.
+        task_ids: tasks to draw from.
+        step: number of the training step.
+        again: the step's groups (0 to ``groups`` - 1) that are replaced by others of their tasks; None plays all.
+        attempt: how often that was done before in this step, and once more; up to ``config.resample``.
+    """
     tasks = task_of_group(config, task_ids, step)
     specs = []
     # Every world_size-th group: groups stand in the order of tasks, so that each rank gets an even mix.
-    for index in share(config.groups):
-        group = step * config.groups + index
+    for index in share(config.groups) if again is None else again:
+        group = (step * (1 + config.resample) + attempt) * config.groups + index
         seed = int(stream(config.seed, "episode", group).integers(HELD_OUT_SEED))
         specs += [
             EpisodeSpec(tasks[index], seed, "train", episode=group * config.group_size + member, group=group)
@@ -54,5 +64,5 @@ def shown_groups(config: Config, task_ids: Sequence[str], step: int) -> set[int]
     """One group a task: those whose first episode is kept to look at."""
     first: dict[str, int] = {}
     for index, task_id in enumerate(task_of_group(config, task_ids, step)):
-        first.setdefault(task_id, step * config.groups + index)
+        first.setdefault(task_id, step * (1 + config.resample) * config.groups + index)
     return set(first.values())

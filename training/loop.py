@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from episode import HandeyeError
+from episode import HandeyeError, Trajectory
 from policy.vlm import model_folder
 from training import checkpoint
 from training.config import Config
@@ -14,7 +14,7 @@ from training.metrics import whole_groups
 from training.rewards import score
 from training.rollout import collect
 from training.run import Run, begin_folder
-from training.update import samples_of
+from training.samples import samples_of
 
 
 class Interrupted(HandeyeError):
@@ -62,16 +62,19 @@ def train_rank(config: Config, out: Path, resume: Path | None, stop_at: int | No
                 run.save()
                 raise Interrupted(f"stopped after step {run.done.step} of {config.steps}; go on with --resume {out}")
             with run.timed("collect"):
-                played = collect(run.player, run.plan(), batch=config.batch, run_seed=config.seed, pool=run.pool)
+                played: list[Trajectory] = []
+                while specs := run.plan(played):
+                    fresh = collect(run.player, specs, batch=config.batch, run_seed=config.seed, pool=run.pool)
+                    for episode in fresh:
+                        score(episode, run.weights, config.gamma, config.reward_scales.get(episode.task.id, 1.0))
+                    played += fresh
                 episodes, broken = whole_groups(played)
                 run.check(episodes)
-            for episode in episodes:
-                score(episode, run.weights, config.gamma, config.reward_scales.get(episode.task.id, 1.0))
             with run.timed("update"):
                 if algorithm.critic:
                     learner.values(episodes)
                 algorithm.credit(episodes, config)
-                samples = samples_of(episodes, algorithm.critic)
+                samples = samples_of(episodes, algorithm.critic, run.layout)
                 figures = learner.update(samples, run.done.step, surrogate=not algorithm.expert)
             run.log(episodes, broken, figures)
             if run.done.step % config.save_every == 0 and run.more():

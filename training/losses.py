@@ -46,8 +46,18 @@ def k3(logp_bt: Tensor, other_logp_bt: Tensor) -> Tensor:
     return torch.exp(x) - x - 1.0
 
 
+def truncated_weight(logp_bt: Tensor, sampled_logp_bt: Tensor, cap: float) -> Tensor:
+    """min(π / π_sampler, cap), [B, T], without gradient: truncated importance sampling.
+
+    For log-probs that another engine or older weights gave: π is the policy at the start of the update, whose ratio the
+    surrogate then clips as ever. The cap bounds the variance, at the price of a bias (Ionides 2008; arXiv 2505.24034).
+    """
+    assert logp_bt.shape == sampled_logp_bt.shape
+    return torch.exp(logp_bt - sampled_logp_bt).clamp(max=cap).detach()
+
+
 def value_loss(value_b: Tensor, old_value_b: Tensor, return_b: Tensor, clip: float) -> Tensor:
-    """½ · max((V − G)², (V_clipped − G)²) [B], V_clipped within ``clip`` of the old value; ``clip`` 0: not clipped."""
+    """½ · max((V − G)², (V_clipped − G)²), V_clipped within ``clip`` of the old value; 0: not clipped. Any shape."""
     assert value_b.shape == old_value_b.shape == return_b.shape
     squared = (value_b - return_b) ** 2
     if clip:

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from episode import Outcome, Trajectory
-from training.advantages import EQUAL
+from training.advantages import EQUAL, group_sizes
 from training.distributed import gather_objects
 from training.rewards import RewardWeights, raw_terms, total
 
 Pairs = dict[str, tuple[float, float]]
 """Name to (sum, count)."""
+SIZES = {"1": (1, 1), "2_to_3": (2, 3), "4_to_7": (4, 7), "8_up": (8, 10**9)}
+"""Bins of the histogram of step groups: how many decisions of a group were taken in one state."""
 
 
 def whole_groups(trajectories: Sequence[Trajectory]) -> tuple[list[Trajectory], int]:
@@ -25,7 +27,8 @@ def step_metrics(trajectories: Sequence[Trajectory], broken: int, weights: Rewar
     """Figures of one collection over all ranks.
 
     Means an episode: ``success``, ``return``, ``turns``, ``progress`` and the raw ``reward`` terms, by task and world;
-    means a decision: ``valid``, ``length``; sums: ``groups/broken``, ``tokens``, ``env_steps``, ``episodes``.
+    means a decision: ``valid``, ``length``, ``step_groups/SIZE`` (share of decisions whose state was met that often in
+    their group, where worlds have state keys); sums: ``groups/broken``, ``tokens``, ``env_steps``, ``episodes``.
 
     Args:
         trajectories: this rank's scored episodes, broken groups left out.
@@ -35,8 +38,12 @@ def step_metrics(trajectories: Sequence[Trajectory], broken: int, weights: Rewar
     pairs: Pairs = {}
     for trajectory in trajectories:
         _add_episode(pairs, trajectory, weights)
-    for spread in _spreads(trajectories, weights):
+    for spread in _spreads(trajectories, weights).values():
         _add(pairs, "groups/without_variance", float(spread <= EQUAL))
+    keys = [(t.group, d.state_key) for t in trajectories for d in t.decisions if d.state_key is not None]
+    sizes = group_sizes(keys)
+    for name, (low, high) in SIZES.items():
+        _add(pairs, f"step_groups/{name}", float(((low <= sizes) & (sizes <= high)).sum()), len(keys))
     merged: Pairs = {}
     for part, lost in gather_objects((pairs, broken)):
         for name, (value, count) in part.items():
@@ -77,12 +84,17 @@ def _add_episode(pairs: Pairs, trajectory: Trajectory, weights: RewardWeights) -
     _add(pairs, "episodes", 1)
 
 
-def _spreads(trajectories: Iterable[Trajectory], weights: RewardWeights) -> list[float]:
+def flat_groups(trajectories: Iterable[Trajectory], weights: RewardWeights) -> list[int]:
+    """Groups whose episodes all had the same return, in the order in which they were played."""
+    return [group for group, spread in _spreads(trajectories, weights).items() if spread <= EQUAL]
+
+
+def _spreads(trajectories: Iterable[Trajectory], weights: RewardWeights) -> dict[int, float]:
     """Largest difference of returns within each group of several episodes."""
     groups: dict[int, list[float]] = {}
     for trajectory in trajectories:
         groups.setdefault(trajectory.group, []).append(total(trajectory, weights))
-    return [max(values) - min(values) for values in groups.values() if len(values) > 1]
+    return {group: max(values) - min(values) for group, values in groups.items() if len(values) > 1}
 
 
 def _families(figures: dict[str, float]) -> dict[str, float]:

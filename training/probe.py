@@ -9,7 +9,8 @@ import torch
 
 from episode import HandeyeError, Trajectory
 from policy.vlm import VLM
-from training.update import row_of
+from training.critic import Layout
+from training.samples import row_of
 
 ROWS = 4
 BLIND = 1e-7
@@ -21,14 +22,16 @@ class BlindPolicy(HandeyeError):
 
 
 @torch.no_grad()
-def look(vlm: VLM, trajectories: Sequence[Trajectory]) -> float:
+def look(vlm: VLM, trajectories: Sequence[Trajectory], layout: Layout | None = None) -> float:
     """Largest change of a reply's log-prob when its images are replaced by their negatives.
+
+    ``layout`` is that of the privileged states, where a critic sees them.
 
     Raises:
         BlindPolicy: nothing changed.
     """
     rows = [
-        row_of(t, t.decisions[0], len(t.decisions[0].generations) - 1)
+        row_of(t, t.decisions[0], len(t.decisions[0].generations) - 1, layout)
         for t in trajectories
         if t.decisions and t.decisions[0].generations
     ][:ROWS]

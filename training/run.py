@@ -18,20 +18,21 @@ from typing import Any, Self
 
 import torch
 
-from episode import HandeyeError, Trajectory
+from episode import HandeyeError, Keyed, Privileged, Trajectory
 from policy.agent import Agent, ExpertAgent, VLMAgent, dialect_of
 from policy.codecs import codec_named
 from policy.context import ContextBuilder
 from policy.engine import Sampling
 from policy.vlm import VLM
 from training import checkpoint, probe, record
-from training.algorithms import algorithm
+from training.algorithms import algorithm, require_groups
 from training.config import Config, ConfigError, dumps
+from training.critic import Layout
 from training.curriculum import plan, shown_groups
 from training.distributed import all_reduce_sum, barrier, broadcast_module, device, gather_objects, rank
 from training.evaluate import evaluate
 from training.journal import Journal
-from training.metrics import step_metrics
+from training.metrics import flat_groups, step_metrics, whole_groups
 from training.rewards import RewardWeights
 from training.rollout import EpisodeSpec
 from training.update import Learner
@@ -42,11 +43,17 @@ BAD_STEPS = 3
 FILMED = 2
 """Episodes a task that are kept of each evaluation."""
 FLAT = 5
-"""Steps in a row without a gradient, after which the run says so."""
+"""Steps in a row without a gradient, after which the run says so, and stops where it never had one."""
+LONELY = 0.9
+"""Share of decisions alone in their step group above which a step term is said to be idle."""
 
 
 class Diverged(HandeyeError):
     """Losses or gradients stopped being finite."""
+
+
+class NoVariance(HandeyeError):
+    """In no group of the run did two episodes have different returns."""
 
 
 class MissingCapability(HandeyeError):
@@ -85,10 +92,14 @@ class Run:
         plan(config, self.task_ids, 0)  # says now what is wrong with the weights
         self.weights = RewardWeights(**config.reward)
         self.algorithm = algorithm(config.algorithm)
+        require_groups(config)
         self.pool = WorldPool()
         self._require_capabilities()
+        self.layout = self._layout() if self.algorithm.critic and Privileged in self.algorithm.needs else None
         source = checkpoint.find(resume) if resume is not None else None
-        self.vlm = self._load(config.policy if source is None else source / checkpoint.MODEL, self.algorithm.critic)
+        self.vlm = self._load(
+            config.policy if source is None else source / checkpoint.MODEL, self.algorithm.critic, self.layout
+        )
         broadcast_module(self.vlm)
         self._make_agents()
         self.done = Progressed()
@@ -103,8 +114,9 @@ class Run:
         self._looked = self.algorithm.expert
         self.journal = Journal(config, out, self.done.step, state.get("tracker")) if rank() == 0 else None
 
-    def _load(self, folder: str | Path, value_head: bool) -> VLM:
-        vlm = VLM.load(folder, value_head=value_head, device=device(), bf16=self.config.bf16)
+    def _load(self, folder: str | Path, value_head: bool = False, layout: Layout | None = None) -> VLM:
+        seen = 0 if layout is None else layout.size
+        vlm = VLM.load(folder, value_head=value_head, device=device(), bf16=self.config.bf16, privileged=seen)
         if not self.config.train_vision:
             vlm.freeze_vision()
         vlm.eval()
@@ -115,8 +127,8 @@ class Run:
         codec = codec_named(config.codec)
         reference = None
         if config.kl:
-            reference = self._load(config.policy, False).requires_grad_(False)
-        self.learner = Learner(self.vlm, config, codec.max_tokens, reference)
+            reference = self._load(config.policy).requires_grad_(False)
+        self.learner = Learner(self.vlm, config, codec.max_tokens, reference, self.layout)
         context = ContextBuilder(dialect_of(self.vlm), codec, config.frames, last_actions=config.last_actions)
         sampled = Sampling(config.temperature, codec.max_tokens)
         self.player: Agent = (
@@ -138,6 +150,13 @@ class Run:
                     f"{task_id} is not: give it that capability, or leave it out with --tasks"
                 )
 
+    def _layout(self) -> Layout:
+        worlds = {task_id: self.pool.take(task_id, "train") for task_id in self.task_ids}
+        layout = Layout.of(worlds)
+        for task_id, world in worlds.items():
+            self.pool.give(world, task_id, "train")
+        return layout
+
     def __enter__(self) -> Self:
         return self
 
@@ -155,10 +174,19 @@ class Run:
         budget = self.config.cpu_seconds
         return self.done.step < self.config.steps and not (budget and self.done.cpu_seconds >= budget)
 
-    def plan(self) -> list[EpisodeSpec]:
-        """This rank's episodes of the next step."""
-        self._forget_frames()
-        return plan(self.config, self.task_ids, self.done.step)
+    def plan(self, played: Sequence[Trajectory]) -> list[EpisodeSpec]:
+        """What this rank plays next in this step, given what it has ``played`` in it: nothing, once that is enough."""
+        config, step = self.config, self.done.step
+        if not played:
+            self._forget_frames()
+            return plan(config, self.task_ids, step)
+        attempt = played[-1].group // config.groups - step * (1 + config.resample)
+        if attempt == config.resample:
+            return []
+        first = (step * (1 + config.resample) + attempt) * config.groups
+        latest, _ = whole_groups([t for t in played if t.group >= first])
+        flat = [group - first for group in flat_groups(latest, self.weights)]
+        return plan(config, self.task_ids, step, flat, attempt + 1)
 
     def _forget_frames(self) -> None:
         """A step's features depend on nothing before it: a resumed run would not have that in memory."""
@@ -176,7 +204,7 @@ class Run:
     def check(self, episodes: Sequence[Trajectory]) -> None:
         """Once a start: the policy must see."""
         if not self._looked:
-            probe.look(self.vlm, episodes)
+            probe.look(self.vlm, episodes, self.layout)
             self._looked = True
 
     def log(self, episodes: Sequence[Trajectory], broken: int, figures: dict[str, float]) -> None:
@@ -203,16 +231,24 @@ class Run:
             times = {"seconds": done.seconds, "cpu_seconds": done.cpu_seconds}
             self.journal.step(metrics, {"step": done.step, **times, **timings})
         self._timed = {}
-        self._watch(episodes, figures)
+        self._watch(episodes, played | figures)
 
     def _watch(self, episodes: Sequence[Trajectory], figures: dict[str, float]) -> None:
         """Say when nothing is learned; keep the batch and stop when numbers stop being numbers."""
         done = self.done
         done.flat_steps = 0 if figures["updates"] or figures["dropped"] else done.flat_steps + 1
         if done.flat_steps == FLAT:
-            self.say(
+            mend = (
                 f"not learning: for {FLAT} steps every group's episodes had the same return. Use easier or more varied "
                 "tasks, larger groups or a higher temperature, or begin with a better policy"
+            )
+            if not done.optimizer_steps:
+                raise NoVariance(mend)
+            self.say(mend)
+        if Keyed in self.algorithm.needs and done.step == 1 and figures.get("step_groups/1", 0.0) > LONELY:
+            self.say(
+                f"{figures['step_groups/1']:.0%} of the decisions are alone in their step group, so that "
+                f"{self.config.algorithm} is little more than its episode term: larger groups meet states more often"
             )
         if not figures["dropped"]:
             done.bad_steps = 0

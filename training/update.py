@@ -1,103 +1,23 @@
-"""The update: rows from episodes, micro-batches under a token budget, one optimiser step identical on every rank."""
+"""The update: losses of micro-batches, one optimiser step identical on every rank."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from episode import Decision, Trajectory, stream
+from episode import Trajectory, stream
 from policy.vlm import VLM, Row, Scores
-from training.config import Config
+from training.config import Config, ConfigError
+from training.critic import Layout
 from training.distributed import all_reduce_gradients, all_reduce_sum, gather_objects, rank
-from training.losses import aggregate, clipped_surrogate, k3, masked, value_loss
-
-UNIT = 16
-"""Rows whose lengths differ by less, in tokens, count as equally long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One generation to learn from."""
-
-    row: Row
-    old_logps: NDArray[np.float32]
-    """[R] as sampled; zeros where none were given (an expert's)."""
-    advantages: NDArray[np.float32]
-    """[R]."""
-    mask: NDArray[np.bool_]
-    """[R] True where the policy sampled the token."""
-    old_value: float = 0.0
-    target: float = 0.0
-    valued: bool = False
-    """Whether the value at this row's prompt has a target."""
-
-
-def row_of(trajectory: Trajectory, decision: Decision, generation: int) -> Row:
-    """A generation as the model reads it: ids as they were sampled, frames by key; nothing is tokenised again."""
-    g = decision.generations[generation]
-    return Row(g.prompt_ids, g.reply_ids, tuple(trajectory.frames[key] for key in g.images), g.temperature)
-
-
-def samples_of(trajectories: Sequence[Trajectory], critic: bool) -> list[Sample]:
-    """One sample a generation. Groups whose advantages are all 0 teach a critic-free method nothing: left out."""
-    informative = {
-        t.group for t in trajectories if any(d.advantages is not None and d.advantages.any() for d in t.decisions)
-    }
-    return [
-        sample
-        for trajectory in trajectories
-        if critic or trajectory.group in informative
-        for decision in trajectory.decisions
-        for sample in _samples(trajectory, decision, critic)
-    ]
-
-
-def _samples(trajectory: Trajectory, decision: Decision, critic: bool) -> Iterator[Sample]:
-    assert decision.advantages is not None, "credit the episodes first"
-    start, last = 0, len(decision.generations) - 1
-    for index, g in enumerate(decision.generations):
-        length = len(g.reply_ids)
-        valued = critic and index == last
-        yield Sample(
-            row=row_of(trajectory, decision, index),
-            old_logps=np.zeros(length, np.float32) if g.logps is None else g.logps,
-            advantages=decision.advantages[start : start + length],
-            mask=np.ones(length, np.bool_) if g.mask is None else g.mask,
-            old_value=float(decision.value or 0.0) if valued else 0.0,
-            target=float(decision.ret or 0.0) if valued else 0.0,
-            valued=valued,
-        )
-        start += length
-
-
-def micro_batches(rows: Sequence[Row], budget: int) -> list[list[int]]:
-    """Indices of rows, cut so that rows times the longest row stay within ``budget`` tokens (or one row).
-
-    Rows of about one length go together, so that little is padded; among them those that show the same picture, as it
-    is encoded once a micro-batch. Batches have powers of two of rows: on a CPU every new shape costs the kernels a
-    compilation.
-    """
-    lengths = [len(row.prompt_ids) + len(row.reply_ids) for row in rows]
-    pictures: dict[tuple[bytes, ...], int] = {}
-    kinds = [pictures.setdefault(tuple(image.tobytes() for image in row.images), i) for i, row in enumerate(rows)]
-    order = sorted(range(len(rows)), key=lambda i: (-(-lengths[i] // UNIT), kinds[i], i))
-    batches: list[list[int]] = []
-    start = 0
-    while start < len(order):
-        size = 1
-        while start + 2 * size <= len(order):
-            longest = max(lengths[i] for i in order[start : start + 2 * size])
-            if 2 * size * longest > budget:
-                break
-            size *= 2
-        batches.append(order[start : start + size])
-        start += size
-    return batches
+from training.losses import aggregate, clipped_surrogate, k3, masked, truncated_weight, value_loss
+from training.samples import Sample, micro_batches, row_of
 
 
 @dataclass(slots=True)
@@ -115,14 +35,35 @@ class _Sums:
     """Tokens scored again before the weights changed."""
     difference: float = 0.0
     """Σ |recomputed − sampled log-prob| over those."""
+    weights: float = 0.0
+    """Σ of the tokens' importance weights."""
 
 
 class Learner:
     """The model, its optimiser and what they did."""
 
-    def __init__(self, vlm: VLM, config: Config, longest: int, reference: VLM | None = None) -> None:
-        """``longest`` is the longest reply in tokens, ``reference`` a frozen copy where ``config.kl`` is not 0."""
+    def __init__(
+        self, vlm: VLM, config: Config, longest: int, reference: VLM | None = None, layout: Layout | None = None
+    ) -> None:
+        """What learns, and how.
+
+        Args:
+            vlm: the model.
+            config: the run's.
+            longest: the longest reply in tokens.
+            reference: a frozen copy where ``config.kl`` is not 0.
+            layout: of the privileged states, where the critic sees them.
+
+        Raises:
+            ConfigError: the loss would be divided by zero.
+        """
+        if config.aggregation == "constant" and longest < 1:
+            raise ConfigError(
+                f"aggregation constant divides by the longest reply, and that of codec {config.codec} has {longest} "
+                "tokens: give the codec a max_tokens of at least 1, or take --aggregation token"
+            )
         self.vlm = vlm
+        self.layout = layout
         self.config = config
         self.longest = longest
         self.reference = reference
@@ -140,14 +81,35 @@ class Learner:
 
     @torch.no_grad()
     def values(self, trajectories: Sequence[Trajectory]) -> None:
-        """Fill ``value`` of every decision: V at the last prompt token of its last generation."""
-        decisions = [d for t in trajectories for d in t.decisions]
-        rows = [row_of(t, d, len(d.generations) - 1) for t in trajectories for d in t.decisions]
+        """Fill ``token_values`` of every decision, and ``value``: V before the first token of its last generation."""
+        decisions = [(t, d) for t in trajectories for d in t.decisions]
+        rows = [row_of(t, d, index, self.layout) for t, d in decisions for index in range(len(d.generations))]
+        found: dict[int, NDArray[np.float32]] = {}
         for indices in micro_batches(rows, self.config.token_budget):
             values = self._score(self.vlm, [rows[i] for i in indices]).values
             assert values is not None, "this algorithm needs a value head"
-            for index, value in zip(indices, values.tolist(), strict=True):
-                decisions[index].value = float(value)
+            found.update(zip(indices, values.cpu().numpy(), strict=True))
+        in_order = iter(found[i] for i in range(len(rows)))
+        for _, decision in decisions:
+            mine = [next(in_order) for _ in decision.generations]
+            spans = [v[: len(g.reply_ids)] for v, g in zip(mine, decision.generations, strict=True)]
+            decision.token_values, decision.value = np.concatenate(spans), float(mine[-1][0])
+
+    @torch.no_grad()
+    def _rescored(self, samples: Sequence[Sample]) -> list[Sample]:
+        """The samples with log-probs of the weights as they are, and what truncated importance sampling weighs them."""
+        rescored = list(samples)
+        for indices in micro_batches([s.row for s in samples], self.config.token_budget):
+            chosen = [samples[i] for i in indices]
+            logps = self._score(self.vlm, [s.row for s in chosen]).logps.cpu()
+            mask = _padded([s.mask for s in chosen], logps)
+            sampled = masked(_padded([s.old_logps for s in chosen], logps), mask)
+            logps = masked(logps, mask)
+            weights = truncated_weight(logps, sampled, self.config.importance_cap)
+            for index, now, weight in zip(indices, logps.numpy(), weights.numpy(), strict=True):
+                length = len(samples[index].old_logps)
+                rescored[index] = replace(samples[index], old_logps=now[:length], weights=weight[:length])
+        return rescored
 
     def _score(self, vlm: VLM, rows: Sequence[Row]) -> Scores:
         scores: Scores = vlm(vlm.collate(rows))
@@ -167,6 +129,8 @@ class Learner:
             Figures for the log, the same on every rank. ``dropped`` counts optimiser steps that were left out because
             something was not finite.
         """
+        if self.config.importance_cap and surrogate:
+            samples = self._rescored(samples)
         self.vlm.train()
         sums, norms, dropped, worst, before = _Sums(), [], 0, 0.0, self.optimizer_steps
         for epoch in range(self.config.epochs):
@@ -191,7 +155,7 @@ class Learner:
         Returns the largest difference between recomputed and sampled log-probs, where the weights are still ``fresh``.
         """
         tokens, rows, valued = all_reduce_sum(
-            [sum(int(s.mask.sum()) for s in samples), len(samples), sum(s.valued for s in samples)]
+            [sum(int(s.mask.sum()) for s in samples), len(samples), sum(int(s.valued.sum()) for s in samples)]
         )
         if not tokens:
             return None
@@ -218,7 +182,9 @@ class Learner:
         """This micro-batch's part of the loss of the whole batch, and the largest log-prob difference."""
         config = self.config
         scores = self._score(self.vlm, [s.row for s in samples])
-        old, advantage, mask = _padded(samples, scores.logps.shape[1], self.vlm.device)
+        mask = _padded([s.mask for s in samples], scores.logps)
+        old = _padded([s.old_logps for s in samples], scores.logps)
+        advantage = _padded([s.advantages for s in samples], scores.logps)
         assert scores.logps.shape == mask.shape == scores.mask.shape
         logp, old = masked(scores.logps, mask), masked(old, mask)
 
@@ -239,6 +205,10 @@ class Learner:
             )
         else:
             policy = -advantage * logp
+        if config.importance_cap:
+            weight = _padded([s.weights for s in samples], scores.logps)
+            policy = weight * policy
+            sums.weights += float(masked(weight, mask).sum())
         loss = total(policy)
         if config.entropy:
             loss = loss - config.entropy * total(scores.entropy)
@@ -261,9 +231,9 @@ class Learner:
         return loss, far
 
     def _value_part(self, samples: Sequence[Sample], values: Tensor, sums: _Sums, valued: float) -> Tensor:
-        figures = np.array([(s.old_value, s.target, s.valued) for s in samples], np.float32)
-        old, target, has = torch.from_numpy(figures.T.copy()).to(values.device)
-        loss: Tensor = (value_loss(values, old, target, self.config.value_clip) * has).sum() / valued
+        old, target = _padded([s.old_values for s in samples], values), _padded([s.targets for s in samples], values)
+        squared = value_loss(values, old, target, self.config.value_clip)
+        loss: Tensor = masked(squared, _padded([s.valued for s in samples], values)).sum() / valued
         sums.value_loss += float(loss.detach())
         return loss
 
@@ -302,6 +272,8 @@ class Learner:
         }
         if self.reference is not None:
             figures["kl/reference"] = s.reference_kl / max(s.tokens, 1.0)
+        if self.config.importance_cap:
+            figures["importance"] = s.weights / max(s.tokens, 1.0)
         if self.vlm.value_head is not None:
             figures["value/loss"] = s.value_loss / updates
         return figures
@@ -327,18 +299,12 @@ class Learner:
         self.optimizer_steps = optimizer_steps
 
 
-def _padded(samples: Sequence[Sample], width: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Old log-probs, advantages and mask, each [B, T], padded on the right."""
-    old = np.zeros((len(samples), width), np.float32)
-    advantage, mask = np.zeros_like(old), np.zeros(old.shape, np.bool_)
-    for b, sample in enumerate(samples):
-        length = len(sample.old_logps)
-        old[b, :length], advantage[b, :length], mask[b, :length] = sample.old_logps, sample.advantages, sample.mask
-    return (
-        torch.from_numpy(old).to(device),
-        torch.from_numpy(advantage).to(device),
-        torch.from_numpy(mask).to(device),
-    )
+def _padded(parts: Sequence[NDArray[Any]], like: Tensor) -> Tensor:
+    """Arrays [R] of several lengths as one [B, T], padded on the right to the width of ``like`` and on its device."""
+    whole = np.zeros((len(parts), like.shape[1]), parts[0].dtype)
+    for row, part in zip(whole, parts, strict=True):
+        row[: len(part)] = part
+    return torch.from_numpy(whole).to(like.device)
 
 
 @torch.no_grad()

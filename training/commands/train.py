@@ -76,12 +76,12 @@ def _with_terms(default: Config, argv: list[str]) -> Config:
 
 def _check(config: Config) -> None:
     """Complain about names before there is a run folder with nothing in it."""
-    from training.algorithms import algorithm
+    from training.algorithms import require_groups
     from training.players import check_policy
     from training.worlds import resolve
 
     resolve(config.tasks)
-    algorithm(config.algorithm)
+    require_groups(config)
     check_policy(config.policy, config.codec)
     RewardWeights(**config.reward)
 

@@ -1,0 +1,37 @@
+"""The presets say what they are: every method by its name, and what sets it apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from training.algorithms import algorithm, require_groups
+from training.config import DEFAULT, PRESETS, SUMMARIES
+
+
+@pytest.mark.parametrize("name", [*PRESETS])
+def test_every_preset_can_start_and_has_a_line(name: str) -> None:
+    config = PRESETS[name]
+    require_groups(config)
+    assert config.preset == name and SUMMARIES[name] and algorithm(config.algorithm).summary
+
+
+def test_methods_differ_from_default_where_they_should() -> None:
+    def changed(name: str) -> dict[str, object]:
+        mine, theirs = PRESETS[name].to_json(), DEFAULT.to_json()
+        return {k: v for k, v in mine.items() if v != theirs[k] and k != "preset"}
+
+    lone = {"groups": 128, "group_size": 1, "minibatches": 4}
+    ppo = {**lone, "gamma": 0.99, "clip_high": 0.2}
+    assert {name: changed(name) for name in PRESETS if name not in ("default", "debug")} == {
+        "grpo": {},
+        "reinforce": {**lone, "algorithm": "reinforce"},
+        "dr_grpo": {"algorithm": "dr_grpo", "aggregation": "constant"},
+        "rloo": {"algorithm": "rloo"},
+        "reinforce_pp": {**lone, "algorithm": "reinforce_pp"},
+        "dapo": {"resample": 3},
+        "gigpo": {"algorithm": "gigpo", "gamma": 0.95, "kl": 0.01},
+        "ppo": {**ppo, "algorithm": "ppo"},
+        "ppo_turn": {**ppo, "algorithm": "ppo_turn"},
+        "ppo_privileged": {**ppo, "algorithm": "ppo_privileged"},
+        "clone": {**lone, "algorithm": "clone"},
+    }

@@ -1,0 +1,115 @@
+"""What an update learns from: one sample a generation, and micro-batches of them under a token budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from episode import Decision, Trajectory
+from policy.vlm import Row
+from training.critic import Layout
+
+UNIT = 16
+"""Rows whose lengths differ by less, in tokens, count as equally long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One generation to learn from."""
+
+    row: Row
+    old_logps: NDArray[np.float32]
+    """[R] as sampled; zeros where none were given (an expert's)."""
+    advantages: NDArray[np.float32]
+    """[R]."""
+    mask: NDArray[np.bool_]
+    """[R] True where the policy sampled the token."""
+    weights: NDArray[np.float32]
+    """[R] of the token's policy loss: 1, or truncated importance weights."""
+    old_values: NDArray[np.float32]
+    """[R] V before each token, as it was when the episode was credited."""
+    targets: NDArray[np.float32]
+    """[R] what V should have been."""
+    valued: NDArray[np.bool_]
+    """[R] True where there is a target."""
+
+
+def row_of(trajectory: Trajectory, decision: Decision, generation: int, layout: Layout | None = None) -> Row:
+    """A generation as the model reads it: ids as they were sampled, frames by key; nothing is tokenised again.
+
+    With a ``layout`` the row carries the privileged state too, for an asymmetric critic.
+    """
+    g, privileged = decision.generations[generation], None
+    if layout is not None:
+        assert decision.privileged is not None, "the world must be Privileged"
+        privileged = layout.vector(trajectory.task.id, decision.privileged)
+    images = tuple(trajectory.frames[key] for key in g.images)
+    return Row(g.prompt_ids, g.reply_ids, images, g.temperature, privileged)
+
+
+def samples_of(trajectories: Sequence[Trajectory], critic: bool, layout: Layout | None = None) -> list[Sample]:
+    """One sample a generation. Groups whose advantages are all 0 teach a critic-free method nothing: left out."""
+    informative = {
+        t.group for t in trajectories if any(d.advantages is not None and d.advantages.any() for d in t.decisions)
+    }
+    return [
+        sample
+        for trajectory in trajectories
+        if critic or trajectory.group in informative
+        for decision in trajectory.decisions
+        for sample in _samples(trajectory, decision, critic, layout)
+    ]
+
+
+def _samples(trajectory: Trajectory, decision: Decision, critic: bool, layout: Layout | None) -> Iterator[Sample]:
+    assert decision.advantages is not None, "credit the episodes first"
+    start, last = 0, len(decision.generations) - 1
+    for index, g in enumerate(decision.generations):
+        length = len(g.reply_ids)
+        mine, zeros = slice(start, start + length), np.zeros(length, np.float32)
+        mask = np.ones(length, np.bool_) if g.mask is None else g.mask
+        targets, valued = zeros, np.zeros(length, np.bool_)
+        if critic and decision.token_returns is not None:
+            targets, valued = decision.token_returns[mine], mask
+        elif critic and index == last:
+            # V of the turn alone: before the first token of what the turn does.
+            targets, valued = np.full(length, decision.ret, np.float32), np.arange(length) == 0
+        yield Sample(
+            row=row_of(trajectory, decision, index, layout),
+            old_logps=zeros if g.logps is None else g.logps,
+            advantages=decision.advantages[mine],
+            mask=mask,
+            weights=np.ones(length, np.float32),
+            old_values=zeros if decision.token_values is None else decision.token_values[mine],
+            targets=targets,
+            valued=valued,
+        )
+        start += length
+
+
+def micro_batches(rows: Sequence[Row], budget: int) -> list[list[int]]:
+    """Indices of rows, cut so that rows times the longest row stay within ``budget`` tokens (or one row).
+
+    Rows of about one length go together, so that little is padded; among them those that show the same picture, as it
+    is encoded once a micro-batch. Batches have powers of two of rows: on a CPU every new shape costs the kernels a
+    compilation.
+    """
+    lengths = [len(row.prompt_ids) + len(row.reply_ids) for row in rows]
+    pictures: dict[tuple[bytes, ...], int] = {}
+    kinds = [pictures.setdefault(tuple(image.tobytes() for image in row.images), i) for i, row in enumerate(rows)]
+    order = sorted(range(len(rows)), key=lambda i: (-(-lengths[i] // UNIT), kinds[i], i))
+    batches: list[list[int]] = []
+    start = 0
+    while start < len(order):
+        size = 1
+        while start + 2 * size <= len(order):
+            longest = max(lengths[i] for i in order[start : start + 2 * size])
+            if 2 * size * longest > budget:
+                break
+            size *= 2
+        batches.append(order[start : start + size])
+        start += size
+    return batches
