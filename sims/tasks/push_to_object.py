@@ -38,7 +38,7 @@ class PushToObject(ArmWorld):
     task_id = "sims/push-to-object-v0"
     summary = "push the named object over the table until it is next to another"
     horizon = 120
-    floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.02)}
+    floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.03)}
     subgoals = (
         SubGoal("near"),
         SubGoal("nearer", after=("near",)),
