@@ -186,7 +186,7 @@ TASKS = (
 )
 """What the default run learns: some of one decision, some of many, in both worlds."""
 
-DEFAULT = Config(tasks=",".join(TASKS))
+DEFAULT = Config(tasks=",".join(TASKS), steps=24, learning_rate=4e-4, minibatches=4, decay=0.25)
 
 LONE = dataclasses.replace(DEFAULT, groups=128, group_size=1, minibatches=4)
 """For methods that compare no group: as many episodes, all from starts of their own."""
