@@ -186,7 +186,26 @@ TASKS = (
 )
 """What the default run learns: some of one decision, some of many, in both worlds."""
 
-DEFAULT = Config(tasks=",".join(TASKS), steps=24, learning_rate=4e-4, minibatches=4, decay=0.25)
+DEFAULT = Config(
+    tasks=",".join(TASKS),
+    # Chosen by the success of sampled episodes on training seeds: what is nearly always solved from the start teaches
+    # little, what is sometimes solved most (docs/log.md).
+    task_weights={
+        "gui/click-button-v0": 0.6,
+        "gui/set-checkboxes-v0": 3.0,
+        "gui/scroll-select-v0": 2.5,
+        "gui/login-form-v0": 0.6,
+        "gui/dismiss-popup-v0": 0.4,
+        "sims/reach-v0": 0.3,
+        "sims/touch-color-v0": 0.6,
+        "sims/push-to-zone-v0": 2.5,
+        "sims/put-in-bowl-v0": 0.7,
+    },
+    steps=28,
+    learning_rate=5e-4,
+    minibatches=4,
+    decay=0.25,
+)
 
 LONE = dataclasses.replace(DEFAULT, groups=128, group_size=1, minibatches=4)
 """For methods that compare no group: as many episodes, all from starts of their own."""
