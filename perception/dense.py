@@ -51,8 +51,13 @@ class Classes:
         """The colours and kinds that occur in a sample of scenes."""
         return cls(
             tuple(sorted({o.color for o in objects if o.color})),
-            ("background", *sorted({o.kind for o in objects})),
+            ("background", *sorted({kind_of(o) for o in objects})),
         )
+
+
+def kind_of(thing: SceneObject) -> str:
+    """What a thing is, where a tick makes it another one: a policy that cannot see it unticks what it ticked."""
+    return f"checked {thing.kind}" if thing.state.get("checked") else thing.kind
 
 
 def character_class(character: str) -> int:
@@ -76,7 +81,8 @@ def dense_labels(frame: Frame, objects: Sequence[SceneObject], patch: int, class
         ys = _inside(y0 - slack_y, y1 + slack_y, token, size[0])
         xs = _inside(x0 - slack_x, x1 + slack_x, token, size[1])
         where = np.s_[ys, xs]
-        kind[where] = classes.kinds.index(thing.kind) if thing.kind in classes.kinds else 0
+        name = kind_of(thing)
+        kind[where] = classes.kinds.index(name) if name in classes.kinds else 0
         color[where] = classes.colors.index(thing.color) if thing.color in classes.colors else -1
         middle = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height)
         centre[where] = [min(PLACES - 1, max(0, int(m * PLACES))) for m in middle]

@@ -40,6 +40,7 @@ def screen_questions(
     colors = Counter((o.color, o.kind) for o in objects if o.color)
     readable = [o for o in objects if o.text is not None and o.text.text.strip() and texts[o.text.text] == 1]
     colored = [o for o in objects if o.color and colors[o.color, o.kind] == 1]
+    ticked = [o for o in readable if "checked" in o.state]
     shapes = Counter((o.color, o.label) for o in objects)
     drawn = [o for o in objects if o.kind in DRAWN and o.text is None and o.label and shapes[o.color, o.label] == 1]
 
@@ -55,6 +56,9 @@ def screen_questions(
             a, b = (readable[i] for i in rng.permutation(len(readable))[:2])
             if (answer := _leftmost(a, b)) is not None:
                 questions.append(Question("order", f'Left: "{_text(a)}" or "{_text(b)}"?', f'"{_text(answer)}"'))
+        elif ticked and rng.random() < 0.25:
+            o = ticked[rng.integers(len(ticked))]
+            questions.append(Question("checked", f'Is "{_text(o)}" checked?', "yes" if o.state["checked"] else "no"))
         elif drawn and draw > 0.85:
             o = drawn[rng.integers(len(drawn))]
             if draw < 0.95:

@@ -94,6 +94,17 @@ def test_a_shape_is_asked_for_by_its_colour_and_name() -> None:
     assert not any("star" in q.question for q in screen_questions(twins, (64, 32), point, np.random.default_rng(0), 40))
 
 
+def test_a_tick_makes_another_kind_and_is_asked_about() -> None:
+    for ticked, said in ((True, "yes"), (False, "no")):
+        box = replace(BUTTON, kind="checkbox", state={"checked": ticked})
+        asked = screen_questions([box], (64, 32), point, np.random.default_rng(0), 60)
+        assert {(q.question, q.answer) for q in asked if q.skill == "checked"} == {('Is "Hi" checked?', said)}
+    classes = Classes.of([replace(BUTTON, kind="checkbox", state={"checked": t}) for t in (True, False)])
+    assert classes.kinds == ("background", "checkbox", "checked checkbox")
+    on = replace(BUTTON, kind="checkbox", state={"checked": True})
+    assert dense_labels(BLANK, [on], 8, classes).kind.tolist() == [[0, 2, 2, 0], [0, 0, 0, 0]]
+
+
 def test_ambiguous_things_are_not_asked_about() -> None:
     twin = replace(BUTTON, name="c", box=(0.0, 16.0, 30.0, 30.0))
     assert screen_questions([BUTTON, twin], (64, 32), point, np.random.default_rng(0), 20) == []

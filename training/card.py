@@ -12,6 +12,7 @@ SKILLS = {
     "read": "text at a place on a screen, never seen before",
     "color": "colour of a thing on a screen",
     "order": "which of two quoted texts begins further left",
+    "checked": "whether a box is ticked",
     "copy": "typing the one of two quoted texts that is asked for, without a picture",
     "absent": "that a text is nowhere on the screen",
     "locate": "place in the world (x, y, z) of a named thing, from two cameras",

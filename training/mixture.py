@@ -25,7 +25,21 @@ from policy.codecs.compact import BINS, LOCATIONS, Compact, locate
 from policy.context import turn_text
 from sims.gallery import Gallery
 
-SKILLS = ("point", "read", "color", "order", "copy", "absent", "locate", "spot", "name", "aim", "done", "act")
+SKILLS = (
+    "point",
+    "read",
+    "color",
+    "order",
+    "checked",
+    "copy",
+    "absent",
+    "locate",
+    "spot",
+    "name",
+    "aim",
+    "done",
+    "act",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +269,7 @@ def corpus(seed: int = 0, resets: int = 150) -> list[str]:
     """Texts from which the tiny tokenizer takes its words: instructions, questions and replies of the train split."""
     texts = [
         "click double right drag scroll type key wait done noop at open close think hand half shut holding",
-        "last invalid yes no Done Left or Where in top front wrist is the",
+        "last invalid yes no Done Left or Where in top front wrist is Is checked the",
     ]
     recipe = Recipe()
     mixture = Mixture(recipe, seed)
