@@ -200,12 +200,8 @@ class DemoStream:
 
     def __init__(self, tasks: dict[str, Any], options: dict[str, Any], recipe: Recipe, seed: int, split: Split) -> None:
         self._worlds = [task(split=split, **options) for _, task in sorted(tasks.items())]
-        # The long tasks need more moments: each takes its turn as often as its horizon has fives.
-        self._turns = [
-            i
-            for i, world in enumerate(self._worlds)
-            for _ in range(-(-world.horizon // 5) if "gui" in world.task_id else 1)
-        ]
+        # The long tasks need more moments: each takes its turn as often as its horizon has fives of decisions.
+        self._turns = [i for i, world in enumerate(self._worlds) for _ in range(-(-_decisions(world) // 5))]
         self._recipe, self._seed, self._split = recipe, seed, split
         self._running: list[Iterator[Moment] | None] = [None] * len(self._worlds)
 
@@ -245,6 +241,12 @@ class DemoStream:
                     break
             did = Advice(tuple(executed))
             observation = world.observe()
+
+
+def _decisions(world: Any) -> int:
+    """Most decisions of an episode."""
+    chunk: int = 1 if isinstance(world.embodiment, Screen) else world.embodiment.chunk
+    return -(-world.horizon // chunk)
 
 
 def _mistake(advice: Advice, world: Any, rng: np.random.Generator) -> Sequence[Any]:
