@@ -246,7 +246,7 @@ class DemoStream:
 def _decisions(world: Any) -> int:
     """Most decisions of an episode."""
     chunk: int = 1 if isinstance(world.embodiment, Screen) else world.embodiment.chunk
-    return -(-world.horizon // chunk)
+    return -(-int(world.horizon) // chunk)
 
 
 def _mistake(advice: Advice, world: Any, rng: np.random.Generator) -> Sequence[Any]:
