@@ -9,10 +9,10 @@ import numpy as np
 from episode import Advice, Split
 from gui_env import content
 from gui_env.layout import arrange
+from gui_env.tasks.click_button import ClickButton
 from gui_env.toolkit.controls import Button
-from gui_env.toolkit.desktop import Event
 from gui_env.toolkit.geometry import Rect
-from gui_env.world import Brief, Draw, Goal, GuiWorld
+from gui_env.world import Brief, Draw, Goal
 
 PHRASES: dict[Split, tuple[str, ...]] = {
     "train": (
@@ -34,12 +34,11 @@ HELDOUT: frozenset[Pair] = frozenset(pair for i, pair in enumerate(PAIRS) if (i 
 """Training never shows these; of the held-out screens one of them is the target."""
 
 
-class ClickIcon(GuiWorld):
+class ClickIcon(ClickButton):
     task_id = "gui/click-icon-v0"
     summary = "Click the icon of the named colour and shape among three to six."
     horizon = 5
     floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.08)}
-    goal_names = ("pressed",)
 
     def build(self, draw: Draw) -> Brief:
         m = self.m
@@ -52,7 +51,7 @@ class ClickIcon(GuiWorld):
         window = self.window(draw, title, wide, m.px(int(draw.layout.integers(72, 109))))
         room = Rect(0, 0, *window.room).inset(m.px(4))
         spots = arrange(draw.layout, room, [size] * len(pairs), gap)
-        self.buttons: list[Button] = []
+        self.buttons = []
         # Places are drawn one after the other: the target's must not be the first.
         for i, at in enumerate(draw.layout.permutation(len(pairs)).tolist()):
             color, shape = pairs[at]
@@ -82,17 +81,6 @@ class ClickIcon(GuiWorld):
             if pair not in chosen:
                 chosen.append(pair)
         return chosen
-
-    def on_event(self, event: Event) -> None:
-        if event.kind == "click":
-            self.data["pressed"].append(event.source)
-
-    def solved(self) -> bool:
-        pressed: list[str] = self.data["pressed"]
-        return bool(pressed) and set(pressed) == {self.target.name}
-
-    def failed(self) -> bool:
-        return any(name != self.target.name for name in self.data["pressed"])
 
     def plan(self) -> Advice:
         return self.click(self.target, f"The {self.target.color} {self.target.label} is here.")
