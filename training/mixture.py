@@ -162,10 +162,10 @@ class Mixture:
             texts.reverse()
         which = int(rng.integers(2))
         if rng.random() < 0.4:
-            phrase = type_text.PHRASES[self.split][int(rng.integers(len(type_text.PHRASES[self.split])))]
+            phrase = content.pick(rng, type_text.PHRASES[self.split])
             asked = phrase.format(text=texts[0], label=content.label(rng, self.split))
             return Question("copy", f"{asked} type", f'type"{texts[0]}"')
-        phrase = login_form.PHRASES[self.split][int(rng.integers(len(login_form.PHRASES[self.split])))]
+        phrase = content.pick(rng, login_form.PHRASES[self.split])
         asked = f"{phrase.format(*texts)} type {('user', 'password')[which]}"
         return Question("copy", asked, f'type"{texts[which]}"')
 
@@ -225,8 +225,7 @@ class DemoStream:
         over, did = False, None
         while not over:
             advice = world.expert()
-            names = list(info["subgoals"])
-            name = names[int(rng.integers(len(names)))]
+            name = content.pick(rng, tuple(info["subgoals"]))
             subgoal = name.replace("_", " "), bool(info["subgoals"][name])
             yield Moment(observation, world.embodiment, world.scene(), advice, did, subgoal)
             actions: Sequence[Any] = advice.actions
