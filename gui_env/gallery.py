@@ -9,6 +9,8 @@ import numpy as np
 
 from episode import Frame, SceneObject, Split, stream
 from gui_env import content
+from gui_env.form import CONFIRM, RESET
+from gui_env.layout import across, column, labelled
 from gui_env.metrics import Metrics, metrics
 from gui_env.toolkit.canvas import luminance
 from gui_env.toolkit.choices import Dropdown, Radio
@@ -44,14 +46,15 @@ def random_screen(
     """A frame of ``size`` (width, height) and everything on it.
 
     ``count`` is the least and the most number of widgets; fewer stand there when no more fit. Half of the labels are
-    invented strings, ``split`` chooses words, shades and themes. On every fifth screen all words are alike.
+    invented strings, ``split`` chooses words, shades and themes. On every fifth screen all words are alike, and every
+    third is a form: captions beside or above what they name, or boxes and circles in a column.
     """
     rng = stream(seed, "gallery", split)
     scatter = Scatter(rng, size, split)
     number = int(rng.integers(count[0], count[1] + 1))
     if rng.random() < 0.2:
         scatter.words = content.alike(rng, split, 2 * number + 8)[1:]
-    return scatter.screen(number)
+    return scatter.form(number) if rng.random() < 0.35 else scatter.screen(number)
 
 
 def confusable_buttons(seed: int, size: tuple[int, int], split: Split, count: int) -> tuple[Frame, list[SceneObject]]:
@@ -90,6 +93,73 @@ class Scatter:
         # Lists need most room: they come first.
         for kind in sorted(kinds, key=lambda kind: kind != "list"):
             self._put(kind, window, room)
+        return self._shown(window, bare)
+
+    def form(self, count: int) -> tuple[Frame, list[SceneObject]]:
+        """Up to ``count`` boxes or circles to choose from, or captions with what they name, and buttons below."""
+        rng, m, window = self.rng, self.m, self._window(count)
+        room = Rect(0, 0, *window.room).inset(m.px(4), m.px(3))
+        foot = m.control + m.px(3)
+        body = Rect(room.x0, room.y0, room.x1, room.y1 - foot)
+        draw = float(rng.random())
+        if draw < 0.55:
+            self._choices("checkbox" if draw < 0.4 else "radio", count, window, body)
+        else:
+            self._entries(count, window, body)
+        words = [content.pick(rng, CONFIRM[self.split]), RESET][: int(rng.integers(1, 3))]
+        align = content.pick(rng, ("left", "center", "right"))
+        spots = across(room, [m.button(word) for word in words], m.control, m.px(4), align)
+        for number, (word, spot) in enumerate(zip(words, spots, strict=True)):
+            if room.covers(spot):
+                window.add(Button(f"foot{number}", spot, m.font, word, primary=not number))
+        return self._shown(window, False)
+
+    def _choices(self, kind: str, count: int, window: Window, body: Rect) -> None:
+        """A column of boxes, each ticked or not, or of circles of which at most one is chosen."""
+        rng, m, gap = self.rng, self.m, self.m.px(2)
+        words = [self.text() for _ in range(min(count, max(1, body.height // (m.row + gap))))]
+        chosen = int(rng.integers(-1, len(words)))
+        widths = [m.font.size + m.px(5) + m.font.width(word) for word in words]
+        if max(widths) > body.width:
+            return
+        spots = column(rng, body, [(max(widths), m.row)] * len(words), gap)
+        for i, (word, spot, width) in enumerate(zip(words, spots, widths, strict=True)):
+            place = spot._replace(x1=spot.x0 + width)
+            if kind == "checkbox":
+                window.add(Checkbox(f"box{i}", place, m.font, word, checked=bool(rng.random() < 0.5)))
+            else:
+                window.add(Radio(f"circle{i}", place, m.font, word, group="circles", checked=i == chosen))
+
+    def _entries(self, count: int, window: Window, body: Rect) -> None:
+        """Captions with fields or dropdowns, beside or below them."""
+        rng, m, gap = self.rng, self.m, self.m.px(int(self.rng.integers(3, 5)))
+        beside, line = bool(rng.random() < 0.5), m.font.size + m.px(2)
+        fit = (body.height + gap) // (m.control + gap + (0 if beside else line))
+        words = list(dict.fromkeys(self.text() for _ in range(min(count, max(1, fit)))))
+        wide = max(map(m.font.width, words)) + m.px(4)
+        if fit < 1 or (wide if not beside else wide + m.px(24)) > body.width:
+            return
+        pairs = labelled(body, len(words), line, wide if beside else 0, m.control, gap)
+        for i, (word, (place, spot)) in enumerate(zip(words, pairs, strict=True)):
+            place = place._replace(x1=place.x0 + m.font.width(word))
+            window.add(Label(f"caption{i}", place, m.font, word))
+            if rng.random() < 0.2:
+                window.add(self._closed(f"dropdown{i}", spot, m.font, word, content.labels(rng, self.split, 4), m.row))
+                continue
+            field = window.add(Field(f"field{i}", spot, m.font, word, secret=bool(rng.random() < 0.1), limit=12))
+            if rng.random() < 0.5:
+                field.value = content.label(rng, self.split).lower()
+                field.caret = len(field.value)
+
+    def _closed(self, name: str, spot: Rect, font: Font, label: str, items: list[str], row: int) -> Dropdown:
+        """A dropdown at ``spot`` with its menu."""
+        shown, selected = int(self.rng.integers(3, 6)), int(self.rng.integers(-1, len(items)))
+        made = Dropdown(name, spot, font, label, items, row=row, shown=shown, selected=selected)
+        self.desk.add(made.menu, opened=False)
+        return made
+
+    def _shown(self, window: Window, bare: bool) -> tuple[Frame, list[SceneObject]]:
+        """What is seen of the window's desktop; unless ``bare``, with what may lie over it."""
         if bare:
             return Painter(self.desk, 0).frame(), self.desk.scene()
         menus = [w for w in window.walk() if isinstance(w, Dropdown) and w.enabled]
@@ -241,7 +311,4 @@ class Scatter:
         spot = self._free(room, width, font.size + self.m.px(float(rng.uniform(3, 8))))
         if spot is None:
             return None
-        row, selected = font.size + self.m.px(float(rng.uniform(2, 5))), int(rng.integers(-1, len(items)))
-        made = Dropdown(name, spot, font, "dropdown", items, row=row, shown=int(rng.integers(3, 6)), selected=selected)
-        self.desk.add(made.menu, opened=False)
-        return made
+        return self._closed(name, spot, font, "dropdown", items, font.size + self.m.px(float(rng.uniform(2, 5))))

@@ -24,6 +24,8 @@ class Question:
     answer: str
 
 
+NAMED = ("field", "dropdown")
+"""Kinds of widgets that have no text of their own to name them, but a caption beside or above them."""
 DRAWN = ("icon", "button")
 """Kinds of widgets that may show a shape instead of a text; their label is the shape's name."""
 Point = Callable[[float, float], str]
@@ -41,6 +43,7 @@ def screen_questions(
     readable = [o for o in objects if o.text is not None and o.text.text.strip() and texts[o.text.text] == 1]
     colored = [o for o in objects if o.color and colors[o.color, o.kind] == 1]
     ticked = [o for o in readable if "checked" in o.state]
+    captioned = [o for o in objects if o.kind in NAMED and texts[o.label] == 1]
     shapes = Counter((o.color, o.label) for o in objects)
     drawn = [o for o in objects if o.kind in DRAWN and o.text is None and o.label and shapes[o.color, o.label] == 1]
 
@@ -56,9 +59,15 @@ def screen_questions(
             a, b = (readable[i] for i in rng.permutation(len(readable))[:2])
             if (answer := _leftmost(a, b)) is not None:
                 questions.append(Question("order", f'Left: "{_text(a)}" or "{_text(b)}"?', f'"{_text(answer)}"'))
-        elif ticked and rng.random() < 0.25:
+        elif ticked and rng.random() < 0.4:
             o = ticked[rng.integers(len(ticked))]
             questions.append(Question("checked", f'Is "{_text(o)}" checked?', "yes" if o.state["checked"] else "no"))
+        elif captioned and rng.random() < 0.5:
+            o = captioned[rng.integers(len(captioned))]
+            if rng.random() < 0.7:
+                questions.append(Question("field", f'Where is the field "{o.label}"?', centre(o)))
+            else:
+                questions.append(Question("value", f'Read the field "{o.label}"', f'"{_value(o)}"'))
         elif drawn and draw > 0.85:
             o = drawn[rng.integers(len(drawn))]
             if draw < 0.95:
@@ -82,6 +91,12 @@ def screen_questions(
 
 def _text(o: SceneObject) -> str:
     return "" if o.text is None else o.text.text
+
+
+def _value(o: SceneObject) -> str:
+    """What a field shows: a hint is nothing, and a secret is dots."""
+    value = str(o.state.get("value", ""))
+    return _text(o) if value else ""
 
 
 def _leftmost(a: SceneObject, b: SceneObject) -> SceneObject | None:

@@ -43,7 +43,7 @@ class DenseHeads(nn.Module):
             "color": _cross(self.color(tokens), want["color"]),
             "kind": self._kinds(self.kind(tokens), want["kind"]),
         }
-        weights = {"glyphs": 0.5, "characters": 1.5, "centre": 0.5, "color": 0.3, "kind": 0.3}
+        weights = {"glyphs": 0.5, "characters": 1.5, "centre": 0.5, "color": 0.3, "kind": 0.5}
         loss = torch.stack([weights[k] * part[0] for k, part in parts.items()]).sum()
         return loss, {f"dense/{k}": part[1] for k, part in parts.items()}
 

@@ -6,8 +6,9 @@ be resumed and split over processes without a saved position. Experts' moments c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ SKILLS = (
     "color",
     "order",
     "checked",
+    "field",
+    "value",
     "copy",
     "absent",
     "locate",
@@ -71,6 +74,15 @@ class Recipe:
     """Of the questions of a screen, how many are about typing what is quoted, without a look at the picture."""
     demos: float = 0.35
     """Share of pictures that come from experts at work in a task; the others come from the galleries."""
+    practice: dict[str, float] = field(
+        default_factory=lambda: {
+            "gui/set-checkboxes-v0": 3.0,
+            "gui/type-text-v0": 2.0,
+            "gui/scroll-select-v0": 2.0,
+            "sims/push-to-zone-v0": 4.0,
+        }
+    )
+    """How often experts work at a task, relative to the others; 1 where it is not named."""
     mistakes: float = 0.3
     """Share of an expert's decisions that are executed wrongly, so that recovery is seen; the label stays right."""
 
@@ -201,7 +213,8 @@ class DemoStream:
     def __init__(self, tasks: dict[str, Any], options: dict[str, Any], recipe: Recipe, seed: int, split: Split) -> None:
         self._worlds = [task(split=split, **options) for _, task in sorted(tasks.items())]
         # The long tasks need more moments: each takes its turn as often as its horizon has fives of decisions.
-        self._turns = [i for i, world in enumerate(self._worlds) for _ in range(-(-_decisions(world) // 5))]
+        turns = [math.ceil(_decisions(w) / 5 * recipe.practice.get(w.task_id, 1.0)) for w in self._worlds]
+        self._turns = [i for i, count in enumerate(turns) for _ in range(count)]
         self._recipe, self._seed, self._split = recipe, seed, split
         self._running: list[Iterator[Moment] | None] = [None] * len(self._worlds)
 
@@ -270,7 +283,7 @@ def corpus(seed: int = 0, resets: int = 150) -> list[str]:
     """Texts from which the tiny tokenizer takes its words: instructions, questions and replies of the train split."""
     texts = [
         "click double right drag scroll type key wait done noop at open close think hand half shut holding",
-        "last invalid yes no Done Left or Where in top front wrist is Is checked the",
+        "last invalid yes no Done Left or Where in top front wrist is Is checked the field",
     ]
     recipe = Recipe()
     mixture = Mixture(recipe, seed)
