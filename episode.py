@@ -325,6 +325,8 @@ class Decision:
     """[sum of R over generations] V before each reply token; None without a critic."""
     token_returns: NDArray[np.float32] | None = None
     """[sum of R over generations] what they should have been; None where the critic learns ``ret`` alone."""
+    reference_logps: NDArray[np.float32] | None = None
+    """[sum of R over generations] log-probs of each reply token under the policy at the start of the run."""
 
 
 @dataclass(slots=True)

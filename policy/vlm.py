@@ -19,7 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 from episode import Frame
 from policy.attention import speed_up
 from policy.families import Family, ModelError, family_of
-from policy.value import ValueHead
+from policy.value import ValueHead, mixed, mixer
 
 BASE = Path(__file__).resolve().parent.parent / "assets" / "tiny-vlm"
 """The shipped base model, also reached by the name ``base``."""
@@ -111,6 +111,8 @@ class VLM(nn.Module):
         self.tokenizer: PreTrainedTokenizerBase = family.tokenizer
         self.weight_version = 0
         self.value_head = value_head
+        self.adapter: nn.Sequential | None = None
+        self._privileged_now: Tensor | None = None
         self.register_buffer("bans", self._bans(), persistent=False)
         self.end_ids = self._end_ids()
         self._hidden: Tensor | None = None
@@ -205,6 +207,13 @@ class VLM(nn.Module):
         tower.requires_grad_(False)
         self.family.remember()
 
+    def see_privileged(self, size: int) -> None:
+        """Let what follows the hidden states depend on the privileged state: h + f(h, c), with f = 0 at first.
+
+        For critics that say what they think in log-probs. A model that acts has no such thing.
+        """
+        self.adapter = mixer(int(self.head.weight.shape[1]), size, int(self.head.weight.shape[1])).to(self.device)
+
     # --- scoring
 
     def collate(self, rows: Sequence[Row]) -> Batch:
@@ -237,6 +246,7 @@ class VLM(nn.Module):
     def forward(self, batch: Batch) -> Scores:
         """Score each reply token given everything before it. The only way gradients reach the model in RL."""
         width = batch.ids.shape[1]
+        self._privileged_now = batch.privileged
         columns = torch.arange(batch.prompt - 1, width - 1, device=self.device)
         logits = self.logits(
             input_ids=batch.ids,
@@ -279,8 +289,12 @@ class VLM(nn.Module):
         inputs = self.family.image_inputs(images)
         return {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
 
-    def _keep_hidden(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def _keep_hidden(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         self._hidden = inputs[0]
+        if self.adapter is None:
+            return None
+        self._hidden = inputs[0] + mixed(self.adapter, inputs[0], self._privileged_now)
+        return (self._hidden,)
 
     def _take_hidden(self) -> Tensor:
         assert self._hidden is not None, "the model's output embeddings were not called"

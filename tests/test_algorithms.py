@@ -132,3 +132,69 @@ def test_a_turns_value_is_learned_before_the_first_token_of_its_last_reply() -> 
     memory, act = samples_of([episode(turn)], critic=True)
     assert memory.valued.tolist() == [False, False] and act.valued.tolist() == [True, False]
     assert act.targets[0] == 4 and act.old_values[0] == 1
+
+
+def spoken(reward: float, logp: float, **more: Any) -> Decision:
+    """A turn of two tokens, each of log-prob ``logp``, where the policy at the start gave −1."""
+    turn = decision(reward, **more)
+    turn.generations[0] = dataclasses.replace(turn.generations[0], logps=np.full(2, logp, np.float32))
+    turn.reference_logps = np.full(2, -1, np.float32)
+    return turn
+
+
+def test_dpo_pulls_chosen_up_and_rejected_down_by_hand() -> None:
+    # Returns 3, 2, 1, 0, β = ln 3. First with last: chosen Σx = 2 · (−0.5 + 1) = 1 over one turn, rejected 0 over two
+    # turns: margin ln 3, 1 − σ = 1/4: ± ln 3 / 4 = ± 0.27465. Second with third: margin 0: ± ln 3 / 2 = ± 0.54931.
+    # Group 1: equal returns make no pair.
+    def batch() -> list[Trajectory]:
+        return [
+            episode(spoken(3, -0.5)),
+            episode(spoken(1, -1)),
+            episode(spoken(2, -1)),
+            episode(spoken(0, -1), spoken(0, -1)),
+            episode(spoken(5, -3), group=1),
+            episode(spoken(5, -4), group=1),
+        ]
+
+    config = dataclasses.replace(CONFIG, beta=np.log(3))
+    got = credited("dpo", *batch(), config=config)
+    wanted = [0.27465, -0.54931, 0.54931, -0.27465, 0, 0]
+    for mine, value in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(mine, [[value] * 2] * len(mine), atol=1e-5)
+    # Whoever prefers the opposite makes the same pairs the other way round: −margin, so 1 − σ = 3/4 in the first pair.
+    got = credited("dpo", *batch(), config=dataclasses.replace(config, reward={"task": -1.0}))
+    np.testing.assert_allclose([mine[0][0] for mine in got], [-0.82396, 0.54931, -0.54931, 0.82396, 0, 0], atol=1e-5)
+
+
+def test_sweet_pairs_turns_in_one_state_by_the_critic() -> None:
+    # Three episodes of a group begin in s; the critic ranks 2, 0, −1: best with worst, at margin 0 ± β/2, the middle is
+    # left out. Then u twice in different groups, and v twice with equal scores: no pair.
+    def judged(*turns: tuple[str, float], group: int = 0) -> Trajectory:
+        made = episode(*(spoken(0, -1, key=key) for key, _ in turns), group=group)
+        for d, (_, given) in zip(made.decisions, turns, strict=True):
+            d.terms["critic"] = given
+        return made
+
+    episodes = [
+        judged(("s", 2.0), ("v", 1.0)),
+        judged(("s", -1.0), ("v", 1.0)),
+        judged(("s", 0.0)),
+        judged(("u", 9.0), group=1),
+        judged(("u", 3.0), group=2),
+    ]
+    assert credited("sweet", *episodes, config=dataclasses.replace(CONFIG, beta=0.5)) == [
+        [[0.25] * 2, [0] * 2],
+        [[-0.25] * 2, [0] * 2],
+        [[0] * 2],
+        [[0] * 2],
+        [[0] * 2],
+    ]
+
+
+def test_what_a_judge_gave_is_paid_in_place_of_the_reward() -> None:
+    # The reward would credit the first episode, the reward model prefers the second. γ = λ = 1, V = 0: A is the term.
+    config = dataclasses.replace(CONFIG, gamma=1.0, lam=1.0)
+    first, second = episode(decision(9, value=0.0)), episode(decision(0, value=0.0))
+    first.decisions[0].terms["preferred"], second.decisions[0].terms["preferred"] = -1.0, 1.0
+    np.testing.assert_allclose(credited("rlhf", first, second, config=config), [[[-1] * 2], [[1] * 2]], atol=1e-5)
+    assert first.decisions[0].reward == 9 and second.decisions[0].ret == 1

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.preferences import margins, preference_loss, ranked_pairs, ratio, turn_advantage
+from training.preferences import margins, preference_loss, pulls, ranked_pairs, ratio, sides, turn_advantage
 
 LOGP = torch.tensor([[-1.0, -2.0, float("nan")], [-3.0, -0.5, -0.25]], dtype=torch.float64)
 REFERENCE = torch.tensor([[-2.0, -2.5, 0.0], [-1.0, -1.0, -1.0]], dtype=torch.float64)
@@ -53,6 +53,28 @@ def test_ranked_pairs_by_hand() -> None:
     # Turn a: 3, 1, 2, 0 → (3, 0) and (2, 1). Turn b: 5, 5 → none. Turn c: 1, 9, 4 → (9, 1), the 4 is left out.
     scores = np.array([3, 1, 5, 2, 0, 5, 1, 9, 4], np.float64)
     assert ranked_pairs(scores, list("aabaabccc")) == [(0, 4), (3, 1), (7, 6)]
+
+
+def test_pulls_by_hand() -> None:
+    # β = 2. Pair 0: margin 2 · (ln 3 / 2) = ln 3: 1 − σ = 1/4, so ±1/2. Pair 1: margin 0: ±1. The row of no pair: 0.
+    scores = torch.tensor([math.log(3) / 2, 0.0, 7.0, 7.0, 99.0], dtype=torch.float64)
+    got = pulls(scores, [1, -1, 1, -1, 0], [0, 0, 1, 1, 0], 2, beta=2.0)
+    torch.testing.assert_close(got, torch.tensor([0.5, -0.5, 1.0, -1.0, 0.0], dtype=torch.float64))
+    assert pulls(scores, [0] * 5, [0] * 5, 0).tolist() == [0] * 5
+
+
+def test_sides_of_pairs_by_hand() -> None:
+    side, pair = sides([(3, 0), (1, 4)], 5)
+    assert side.tolist() == [-1, 1, 0, 1, -1] and pair.tolist() == [0, 1, 0, 0, 1]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.floats(-9, 9), st.integers(-1, 1), st.integers(0, 3)), min_size=1, max_size=12))
+def test_pulls_are_minus_the_gradient(rows: list[tuple[float, int, int]]) -> None:
+    scores = torch.tensor([x for x, _, _ in rows], dtype=torch.float64, requires_grad=True)
+    side, pair = [s for _, s, _ in rows], [p for _, _, p in rows]
+    [gradient] = torch.autograd.grad(preference_loss(margins(scores, side, pair, 4, beta=0.7)).sum(), [scores])
+    torch.testing.assert_close(pulls(scores, side, pair, 4, beta=0.7), -gradient)
 
 
 @settings(max_examples=50, deadline=None)

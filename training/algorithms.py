@@ -10,13 +10,26 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from episode import Decision, HandeyeError, Keyed, Privileged, Scripted, Trajectory, nearest
+from episode import HandeyeError, Keyed, Privileged, Scripted, Trajectory, nearest
 from training.advantages import Norm, bilevel_gae, discounted_returns, gae, group_advantage, token_gae, whiten
+from training.batch import (
+    assign,
+    assign_replies,
+    everyones,
+    owners,
+    ratios_of,
+    returns_of,
+    rewards_of,
+    sampled_of,
+    steps_of,
+    terms_of,
+)
 from training.config import Config, ConfigError
-from training.distributed import gather_objects, rank
-from training.rewards import RewardWeights, total
+from training.distributed import gather_objects
+from training.preferences import pulls, ranked_pairs, sides
 
 
 class UnknownAlgorithm(HandeyeError):
@@ -43,6 +56,17 @@ class Algorithm(Protocol):
         """Whether experts act instead of the policy, which then learns to say what they said."""
 
     @property
+    def direct(self) -> bool:
+        """Whether the update is the log-likelihood weighted by the advantages, held against the policy at the start.
+
+        ``Decision.reference_logps`` is then filled before :meth:`credit`, and nothing is clipped.
+        """
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Names of ``judges.JUDGES``: models that score the episodes before :meth:`credit` and learn, in this order."""
+
+    @property
     def needs(self) -> tuple[type, ...]:
         """Capabilities of ``episode.py`` that every trained world must have.
 
@@ -57,61 +81,6 @@ class Algorithm(Protocol):
         """
 
 
-def everyones(mine: NDArray[np.float64]) -> tuple[NDArray[np.float64], slice]:
-    """The arrays of all ranks, one after another, and where this rank's lies among them."""
-    parts = gather_objects(mine)
-    start = sum(len(part) for part in parts[: rank()])
-    return np.concatenate(parts), slice(start, start + len(mine))
-
-
-def assign(trajectories: Sequence[Trajectory], values: NDArray[np.float64]) -> None:
-    """Write one advantage a decision, [M], onto each of its reply tokens."""
-    decisions = [d for t in trajectories for d in t.decisions]
-    for decision, value in zip(decisions, values, strict=True):
-        tokens = sum(len(g.reply_ids) for g in decision.generations)
-        decision.advantages = np.full(tokens, value, np.float32)
-
-
-def assign_replies(trajectories: Sequence[Trajectory], values: NDArray[np.float64]) -> None:
-    """Write one advantage a generation, in the record's order, onto each of its tokens."""
-    left = iter(values)
-    for decision in (d for t in trajectories for d in t.decisions):
-        parts = [np.full(len(g.reply_ids), next(left), np.float32) for g in decision.generations]
-        decision.advantages = np.concatenate(parts or [np.zeros(0, np.float32)])
-
-
-def sampled_of(decision: Decision) -> NDArray[np.bool_]:
-    """[sum of R over generations] True where the policy sampled the token."""
-    masks = [np.ones(len(g.reply_ids), np.bool_) if g.mask is None else g.mask for g in decision.generations]
-    return np.concatenate(masks or [np.zeros(0, np.bool_)])
-
-
-def owners(trajectories: Sequence[Trajectory]) -> NDArray[np.int64]:
-    """[M] index of the episode to which each decision belongs."""
-    return np.repeat(np.arange(len(trajectories)), np.array([len(t.decisions) for t in trajectories], np.int64))
-
-
-def rewards_of(trajectories: Sequence[Trajectory]) -> NDArray[np.float64]:
-    """[M] reward of every decision of scored episodes."""
-    rewards = []
-    for trajectory in trajectories:
-        for decision in trajectory.decisions:
-            assert decision.reward is not None, "score the episodes first"
-            rewards.append(decision.reward)
-    return np.array(rewards, np.float64)
-
-
-def steps_of(trajectories: Sequence[Trajectory]) -> NDArray[np.int64]:
-    """[M] control steps that every decision executed."""
-    return np.array([len(d.steps) for t in trajectories for d in t.decisions], np.int64)
-
-
-def returns_of(trajectories: Sequence[Trajectory], config: Config) -> NDArray[np.float64]:
-    """[N] undiscounted return of every scored episode, at its task's scale."""
-    weights = RewardWeights(**config.reward)
-    return np.array([total(t, weights) * config.reward_scales.get(t.task.id, 1.0) for t in trajectories], np.float64)
-
-
 @dataclass(frozen=True)
 class GroupRelative:
     """Critic-free methods: an episode's return against its group's, and a decision's against its step group's."""
@@ -123,6 +92,8 @@ class GroupRelative:
     step_norm: Norm = "mean_std"
     critic: bool = False
     expert: bool = False
+    direct: bool = False
+    judges: tuple[str, ...] = ()
     needs: tuple[type, ...] = ()
 
     @property
@@ -161,6 +132,8 @@ class BatchRelative:
     critic: bool = False
     grouped: bool = False
     expert: bool = False
+    direct: bool = False
+    judges: tuple[str, ...] = ()
     needs: tuple[type, ...] = ()
 
     def credit(self, trajectories: Sequence[Trajectory], config: Config) -> None:
@@ -186,19 +159,26 @@ class ActorCritic:
     summary: str
     level: Literal["turn", "token", "bilevel"] = "turn"
     """What has an advantage of its own: a turn (all of its tokens share it), a token, or a token within its turn."""
+    pay: str = ""
+    """A term of the record that is paid in place of the reward: what a judge gave."""
     critic: bool = True
     grouped: bool = False
     expert: bool = False
+    direct: bool = False
+    judges: tuple[str, ...] = ()
     needs: tuple[type, ...] = ()
 
     def credit(self, trajectories: Sequence[Trajectory], config: Config) -> None:
         (self._turns if self.level == "turn" else self._tokens)(trajectories, config)
 
+    def _paid(self, trajectories: Sequence[Trajectory]) -> NDArray[np.float64]:
+        return terms_of(trajectories, self.pay) if self.pay else rewards_of(trajectories)
+
     def _turns(self, trajectories: Sequence[Trajectory], config: Config) -> None:
         decisions = [d for t in trajectories for d in t.decisions]
         values = np.array([d.value for d in decisions], np.float64)
         advantages, targets = gae(
-            rewards_of(trajectories), values, steps_of(trajectories), owners(trajectories), config.gamma, config.lam
+            self._paid(trajectories), values, steps_of(trajectories), owners(trajectories), config.gamma, config.lam
         )
         for decision, target in zip(decisions, targets, strict=True):
             decision.ret = float(target)
@@ -211,7 +191,7 @@ class ActorCritic:
         masks = [sampled_of(d) for d in decisions]
         mask = np.concatenate(masks)
         advantages, targets = (token_gae if self.level == "token" else bilevel_gae)(
-            rewards_of(trajectories),
+            self._paid(trajectories),
             np.concatenate([d.token_values for d in decisions if d.token_values is not None]).astype(np.float64),
             mask,
             steps_of(trajectories),
@@ -237,10 +217,47 @@ class Cloning:
     critic: bool = False
     grouped: bool = False
     expert: bool = True
+    direct: bool = False
+    judges: tuple[str, ...] = ()
     needs: tuple[type, ...] = (Scripted,)
 
     def credit(self, trajectories: Sequence[Trajectory], config: Config) -> None:
         assign(trajectories, np.array([t.success for t in trajectories], np.float64)[owners(trajectories)])
+
+
+@dataclass(frozen=True)
+class DirectPreference:
+    """DPO (arXiv 2305.18290) as credit: −log σ(margin) over pairs, by its gradient.
+
+    With margin = β · [Σ x(chosen) − Σ x(rejected)], x = log π − log π_ref of a sampled token, the loss falls fastest
+    where each token of the chosen side is made likelier by β(1 − σ(margin)) and each of the rejected less likely by as
+    much. So these are the advantages, and the update weighs log-likelihoods with them. Exact for the first optimiser
+    step after a collection; a second one (``minibatches``, ``epochs``) keeps the margins of the first. Departs from the
+    paper: pairs are the policy's own, made afresh each step; the sum over pairs is divided by the batch's tokens.
+    """
+
+    summary: str
+    level: Literal["episode", "turn"] = "episode"
+    """What is chosen or rejected: episodes of a group, by their returns; or turns of a group in one state, by what the
+    judge ``critic`` gave them (SWEET-RL, arXiv 2503.15478)."""
+    critic: bool = False
+    grouped: bool = True
+    expert: bool = False
+    direct: bool = True
+    judges: tuple[str, ...] = ()
+    needs: tuple[type, ...] = ()
+
+    def credit(self, trajectories: Sequence[Trajectory], config: Config) -> None:
+        owner = owners(trajectories)
+        if self.level == "turn":
+            states = [(t.group, d.state_key) for t in trajectories for d in t.decisions]
+            pairs = ranked_pairs(terms_of(trajectories, "critic"), states)
+            side, pair = sides(pairs, len(owner))
+        else:
+            pairs = ranked_pairs(returns_of(trajectories, config), [t.group for t in trajectories])
+            side, pair = (of_episode[owner] for of_episode in sides(pairs, len(trajectories)))
+        scores = torch.from_numpy(ratios_of(trajectories))
+        assign(trajectories, pulls(scores, side, pair, len(pairs), config.beta).numpy())
 
 
 ALGORITHMS: dict[str, Algorithm] = {
@@ -262,6 +279,25 @@ ALGORITHMS: dict[str, Algorithm] = {
     "ppo_token": ActorCritic("value head and generalised advantage estimation over tokens", level="token"),
     "ppo_privileged": ActorCritic(
         "as ppo, with a critic that sees the privileged state (arXiv 1710.06542)", needs=(Privileged,)
+    ),
+    "dpo": DirectPreference("preferred against other episodes of a group, without a reward model (arXiv 2305.18290)"),
+    "sweet": DirectPreference(
+        "preferred against other turns in one state, by a privileged critic (arXiv 2503.15478)",
+        level="turn",
+        judges=("critic",),
+        needs=(Keyed, Privileged),
+    ),
+    "rlhf": ActorCritic(
+        "ppo, paid by a reward model that learns which episodes of a group are preferred (arXiv 2203.02155)",
+        pay="preferred",
+        grouped=True,
+        judges=("reward_model",),
+    ),
+    "rlaif": ActorCritic(
+        "as rlhf, with a learned goal verifier in place of whoever prefers (arXiv 2309.00267)",
+        pay="preferred",
+        grouped=True,
+        judges=("verifier", "reward_model_ai"),
     ),
     "clone": Cloning("cross-entropy on experts' replies: the control"),
 }

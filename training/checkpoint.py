@@ -1,8 +1,8 @@
 """Checkpoints that are whole or not there: written aside, synced, marked, renamed. safetensors and JSON only.
 
 ``checkpoints/step-000020/`` holds ``model/`` (opens with ``AutoModelForImageTextToText.from_pretrained``; a value head
-lies beside the weights), ``optimizer.safetensors``, ``state.json`` and, written last, ``complete.json`` with the size
-and sha256 of every other file.
+lies beside the weights), ``optimizer.safetensors``, one such file for every judge, ``state.json`` and, written last,
+``complete.json`` with the size and sha256 of every other file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from episode import HandeyeError
 MARKER = "complete.json"
 STATE = "state.json"
 MODEL = "model"
-OPTIMIZER = "optimizer.safetensors"
+OPTIMIZER = "optimizer"
 
 
 class CheckpointError(HandeyeError):
@@ -37,9 +37,20 @@ def name_of(step: int) -> str:
 
 
 def save(
-    folder: Path, step: int, state: dict[str, Any], save_model: Callable[[Path], None], optimizer: dict[str, Tensor]
+    folder: Path,
+    step: int,
+    state: dict[str, Any],
+    save_model: Callable[[Path], None],
+    tensors: Mapping[str, dict[str, Tensor]],
 ) -> Path:
     """Write ``folder/step-…``; until the last rename nothing under that name changes.
+
+    Args:
+        folder: of all checkpoints.
+        step: training steps done.
+        state: JSON.
+        save_model: writes the policy into a folder.
+        tensors: whatever else was learned: file ``NAME.safetensors`` by name, :data:`OPTIMIZER` among them.
 
     Raises:
         CheckpointError: it could not be written (a full disk, say); what was there before still is.
@@ -51,7 +62,8 @@ def save(
             shutil.rmtree(left)  # of a run that was killed while it saved
         aside.mkdir()
         save_model(aside / MODEL)
-        save_file(optimizer, aside / OPTIMIZER)
+        for name, named in tensors.items():
+            save_file(named, aside / f"{name}.safetensors")
         _write_json(aside / STATE, state)
         _write_json(aside / MARKER, {"version": 1, "files": _digests(aside)})
         for path in (*aside.rglob("*"), aside):
@@ -127,8 +139,9 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
-def load_optimizer(checkpoint: Path) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = load_file(checkpoint / OPTIMIZER)
+def load_tensors(checkpoint: Path, name: str = OPTIMIZER) -> dict[str, Tensor]:
+    """What :func:`save` was given under ``name``."""
+    tensors: dict[str, Tensor] = load_file(checkpoint / f"{name}.safetensors")
     return tensors
 
 

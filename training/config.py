@@ -77,6 +77,8 @@ class Config:
     """Discount a control step (a decision on screens)."""
     lam: float = 0.95
     """λ of generalised advantage estimation, a decision. Only with a critic."""
+    beta: float = 0.1
+    """How firmly direct preference methods hold the policy to where it started. Only with dpo and sweet."""
 
     # --- updating
     train_vision: bool = True
@@ -147,7 +149,7 @@ class Config:
             raise ConfigError(
                 f"no aggregation {self.aggregation!r}: {nearest(self.aggregation, get_args(Aggregation))}"
             )
-        for name in ("temperature", "learning_rate", "max_grad_norm"):
+        for name in ("temperature", "learning_rate", "max_grad_norm", "beta"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be above 0")
         if not 0 < self.gamma <= 1 or not 0 <= self.lam <= 1:
@@ -211,6 +213,13 @@ LONE = dataclasses.replace(DEFAULT, groups=128, group_size=1, minibatches=4)
 """For methods that compare no group: as many episodes, all from starts of their own."""
 PPO = dataclasses.replace(LONE, preset="ppo", algorithm="ppo", gamma=0.99, clip_high=0.2)
 
+PREFERENCE = dataclasses.replace(DEFAULT, reward={**DEFAULT.reward, "turn": -0.05}, minibatches=1)
+"""For methods that learn from comparisons: ``reward`` is then what somebody prefers by, success first and then the
+short path, and not what the policy is paid."""
+RLHF = dataclasses.replace(
+    PREFERENCE, preset="rlhf", algorithm="rlhf", minibatches=2, gamma=0.99, clip_high=0.2, kl=0.05
+)
+
 PRESETS: dict[str, Config] = {
     "default": DEFAULT,
     "reinforce": dataclasses.replace(LONE, preset="reinforce", algorithm="reinforce"),
@@ -223,6 +232,10 @@ PRESETS: dict[str, Config] = {
     "ppo": PPO,
     "ppo_turn": dataclasses.replace(PPO, preset="ppo_turn", algorithm="ppo_turn"),
     "ppo_privileged": dataclasses.replace(PPO, preset="ppo_privileged", algorithm="ppo_privileged"),
+    "dpo": dataclasses.replace(PREFERENCE, preset="dpo", algorithm="dpo"),
+    "rlhf": RLHF,
+    "rlaif": dataclasses.replace(RLHF, preset="rlaif", algorithm="rlaif"),
+    "sweet": dataclasses.replace(PREFERENCE, preset="sweet", algorithm="sweet"),
     "clone": dataclasses.replace(LONE, preset="clone", algorithm="clone"),
     "debug": dataclasses.replace(
         DEFAULT,
@@ -254,6 +267,10 @@ SUMMARIES: dict[str, str] = {
     "ppo": "PPO with a value head and turn-level advantages, otherwise as default",
     "ppo_turn": "as ppo, with advantages of tokens within turns (bi-level)",
     "ppo_privileged": "as ppo, with a critic that sees the world's state",
+    "dpo": "preferred against other episodes of a group, directly; no reward is paid",
+    "rlhf": "PPO on a reward model that learns what is preferred, minus KL",
+    "rlaif": "as rlhf, and a learned goal verifier says what is preferred",
+    "sweet": "turns preferred by a critic that sees the world's state, directly",
     "clone": "supervised steps on expert episodes: the control",
     "debug": "two tiny steps, to see that everything runs (seconds)",
 }

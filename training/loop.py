@@ -73,9 +73,13 @@ def train_rank(config: Config, out: Path, resume: Path | None, stop_at: int | No
             with run.timed("update"):
                 if algorithm.critic:
                     learner.values(episodes)
+                if algorithm.direct:
+                    learner.references(episodes)
+                figures = run.judge(episodes)
                 algorithm.credit(episodes, config)
-                samples = samples_of(episodes, algorithm.critic, run.layout)
-                figures = learner.update(samples, run.done.step, surrogate=not algorithm.expert)
+                samples = samples_of(episodes, algorithm.critic, learner.layout)
+                surrogate = not (algorithm.expert or algorithm.direct)
+                figures |= learner.update(samples, run.done.step, surrogate)
             run.log(episodes, broken, figures)
             if run.done.step % config.save_every == 0 and run.more():
                 run.save()

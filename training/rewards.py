@@ -34,13 +34,18 @@ def invalid_term(trajectory: Trajectory, index: int) -> float:
     return float(not trajectory.decisions[index].valid)
 
 
+def turn_term(trajectory: Trajectory, index: int) -> float:
+    """1 at every decision; its weight is the price of a turn, so negative: take the short path."""
+    return 1.0
+
+
 def length_term(trajectory: Trajectory, index: int) -> float:
     """Sampled tokens of the decision; its weight is a penalty, so negative and small."""
     generations = trajectory.decisions[index].generations
     return float(sum(len(g.reply_ids) if g.mask is None else int(g.mask.sum()) for g in generations))
 
 
-TERMS: dict[str, Term] = {"format": format_term, "length": length_term, "invalid": invalid_term}
+TERMS: dict[str, Term] = {"format": format_term, "length": length_term, "invalid": invalid_term, "turn": turn_term}
 """Agent-side terms by name."""
 
 

@@ -32,6 +32,7 @@ from training.curriculum import plan, shown_groups
 from training.distributed import all_reduce_sum, barrier, broadcast_module, device, gather_objects, rank
 from training.evaluate import evaluate
 from training.journal import Journal
+from training.judges import Judge
 from training.metrics import flat_groups, step_metrics, whole_groups
 from training.rewards import RewardWeights
 from training.rollout import EpisodeSpec
@@ -95,10 +96,10 @@ class Run:
         require_groups(config)
         self.pool = WorldPool()
         self._require_capabilities()
-        self.layout = self._layout() if self.algorithm.critic and Privileged in self.algorithm.needs else None
+        self.layout = self._layout() if Privileged in self.algorithm.needs else None
         source = checkpoint.find(resume) if resume is not None else None
         self.vlm = self._load(
-            config.policy if source is None else source / checkpoint.MODEL, self.algorithm.critic, self.layout
+            config.policy if source is None else source / checkpoint.MODEL, self.algorithm.critic, self._seen()
         )
         broadcast_module(self.vlm)
         self._make_agents()
@@ -107,7 +108,9 @@ class Run:
         if source is not None:
             state = checkpoint.load_state(source)
             self.done = Progressed(**state["progress"])
-            self.learner.load_optimizer(checkpoint.load_optimizer(source), self.done.optimizer_steps)
+            self.learner.load_optimizer(checkpoint.load_tensors(source), self.done.optimizer_steps)
+            for name, judge in self.judges.items():
+                judge.load(checkpoint.load_tensors(source, name))
             self.vlm.weight_version = state["weight_version"]
         self._started, self._cpu = time.monotonic() - self.done.seconds, time.process_time()
         self._timed: dict[str, float] = {}
@@ -122,14 +125,21 @@ class Run:
         vlm.eval()
         return vlm
 
+    def _seen(self) -> Layout | None:
+        """The layout of what the policy's own critic sees besides."""
+        return self.layout if self.algorithm.critic else None
+
     def _make_agents(self) -> None:
         config = self.config
         codec = codec_named(config.codec)
         reference = None
-        if config.kl:
+        if config.kl or self.algorithm.direct:
             reference = self._load(config.policy).requires_grad_(False)
-        self.learner = Learner(self.vlm, config, codec.max_tokens, reference, self.layout)
+        self.learner = Learner(self.vlm, config, codec.max_tokens, reference, self._seen())
         context = ContextBuilder(dialect_of(self.vlm), codec, config.frames, last_actions=config.last_actions)
+        self.judges = {
+            name: Judge(name, self._load(config.policy), config, context, self.layout) for name in self.algorithm.judges
+        }
         sampled = Sampling(config.temperature, codec.max_tokens)
         self.player: Agent = (
             ExpertAgent(codec, config.thought, context)
@@ -191,7 +201,13 @@ class Run:
     def _forget_frames(self) -> None:
         """A step's features depend on nothing before it: a resumed run would not have that in memory."""
         if not self.config.train_vision:
-            self.vlm.family.remember()
+            for vlm in self._models():
+                vlm.family.remember()
+
+    def _models(self) -> list[VLM]:
+        """Policy, judges and the policy at the start."""
+        reference = [] if self.learner.reference is None else [self.learner.reference]
+        return [self.vlm, *(judge.vlm for judge in self.judges.values()), *reference]
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -204,8 +220,15 @@ class Run:
     def check(self, episodes: Sequence[Trajectory]) -> None:
         """Once a start: the policy must see."""
         if not self._looked:
-            probe.look(self.vlm, episodes, self.layout)
+            probe.look(self.vlm, episodes, self._seen())
             self._looked = True
+
+    def judge(self, episodes: Sequence[Trajectory]) -> dict[str, float]:
+        """Let the judges, if there are any, score the episodes and learn from them; their figures."""
+        figures: dict[str, float] = {}
+        for judge in self.judges.values():
+            figures |= judge.judge(episodes, self.done.step)
+        return figures
 
     def log(self, episodes: Sequence[Trajectory], broken: int, figures: dict[str, float]) -> None:
         """Close the step: counters, metrics.jsonl, timings.jsonl, tracker, bar, and episodes to look at."""
@@ -313,7 +336,7 @@ class Run:
     def save(self) -> None:
         """Write a checkpoint, after making sure that all ranks hold the same weights."""
         digest = blake2b(digest_size=16)
-        for tensor in self.vlm.state_dict().values():
+        for tensor in (tensor for vlm in self._models() for tensor in vlm.state_dict().values()):
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         if len(set(gather_objects(digest.hexdigest()))) > 1:
             raise Diverged("the ranks' weights differ: they no longer train one policy; resume the last checkpoint")
@@ -328,7 +351,9 @@ class Run:
                 "score": sum(self.done.recent) / max(1, len(self.done.recent)),
             }
             folder = self.out / "checkpoints"
-            checkpoint.save(folder, self.done.step, state, self.vlm.save, self.learner.optimizer_tensors())
+            tensors = {name: judge.tensors() for name, judge in self.judges.items()}
+            tensors[checkpoint.OPTIMIZER] = self.learner.optimizer_tensors()
+            checkpoint.save(folder, self.done.step, state, self.vlm.save, tensors)
             checkpoint.prune(folder, self.config.keep)
         barrier()
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from episode import Trajectory, stream
-from policy.vlm import VLM, Row, Scores
+from episode import Decision, Trajectory, stream
+from policy.vlm import VLM, Scores
 from training.config import Config, ConfigError
 from training.critic import Layout
 from training.distributed import all_reduce_gradients, all_reduce_sum, gather_objects, rank
 from training.losses import aggregate, clipped_surrogate, k3, masked, truncated_weight, value_loss
 from training.samples import Sample, micro_batches, row_of
+from training.trainee import Trainee, padded, score
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class _Sums:
     """Σ of the tokens' importance weights."""
 
 
-class Learner:
+class Learner(Trainee):
     """The model, its optimiser and what they did."""
 
     def __init__(
@@ -62,38 +62,43 @@ class Learner:
                 f"aggregation constant divides by the longest reply, and that of codec {config.codec} has {longest} "
                 "tokens: give the codec a max_tokens of at least 1, or take --aggregation token"
             )
-        self.vlm = vlm
+        super().__init__(vlm, config)
         self.layout = layout
-        self.config = config
         self.longest = longest
         self.reference = reference
-        self.optimizer_steps = 0
-        head = [] if vlm.value_head is None else list(vlm.value_head.parameters())
-        body = [p for p in vlm.parameters() if p.requires_grad and not any(p is h for h in head)]
-        groups = [{"params": body, "rate": config.learning_rate}]
-        if head:
-            groups.append({"params": head, "rate": config.value_learning_rate})
-        self.optimizer = torch.optim.AdamW(
-            groups, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
-        )
 
     # --- scoring without learning
 
-    @torch.no_grad()
     def values(self, trajectories: Sequence[Trajectory]) -> None:
         """Fill ``token_values`` of every decision, and ``value``: V before the first token of its last generation."""
+
+        def taken(scores: Scores) -> Tensor:
+            assert scores.values is not None, "this algorithm needs a value head"
+            return scores.values
+
+        for decision, spans in self._by_token(self.vlm, trajectories, taken):
+            decision.token_values, decision.value = np.concatenate(spans), float(spans[-1][0])
+
+    def references(self, trajectories: Sequence[Trajectory]) -> None:
+        """Fill ``reference_logps`` of every decision."""
+        assert self.reference is not None, "this algorithm needs the policy at the start"
+        for decision, spans in self._by_token(self.reference, trajectories, lambda scores: scores.logps):
+            decision.reference_logps = np.concatenate(spans)
+
+    @torch.no_grad()
+    def _by_token(
+        self, vlm: VLM, trajectories: Sequence[Trajectory], taken: Callable[[Scores], Tensor]
+    ) -> Iterator[tuple[Decision, list[NDArray[np.float32]]]]:
+        """Each decision with what a model says of its reply tokens, [R] a generation."""
         decisions = [(t, d) for t in trajectories for d in t.decisions]
         rows = [row_of(t, d, index, self.layout) for t, d in decisions for index in range(len(d.generations))]
         found: dict[int, NDArray[np.float32]] = {}
         for indices in micro_batches(rows, self.config.token_budget):
-            values = self._score(self.vlm, [rows[i] for i in indices]).values
-            assert values is not None, "this algorithm needs a value head"
-            found.update(zip(indices, values.cpu().numpy(), strict=True))
+            numbers = taken(score(vlm, [rows[i] for i in indices])).cpu().numpy()
+            found.update(zip(indices, numbers, strict=True))
         in_order = iter(found[i] for i in range(len(rows)))
         for _, decision in decisions:
-            mine = [next(in_order) for _ in decision.generations]
-            spans = [v[: len(g.reply_ids)] for v, g in zip(mine, decision.generations, strict=True)]
-            decision.token_values, decision.value = np.concatenate(spans), float(mine[-1][0])
+            yield decision, [next(in_order)[: len(g.reply_ids)] for g in decision.generations]
 
     @torch.no_grad()
     def _rescored(self, samples: Sequence[Sample]) -> list[Sample]:
@@ -101,19 +106,15 @@ class Learner:
         rescored = list(samples)
         for indices in micro_batches([s.row for s in samples], self.config.token_budget):
             chosen = [samples[i] for i in indices]
-            logps = self._score(self.vlm, [s.row for s in chosen]).logps.cpu()
-            mask = _padded([s.mask for s in chosen], logps)
-            sampled = masked(_padded([s.old_logps for s in chosen], logps), mask)
+            logps = score(self.vlm, [s.row for s in chosen]).logps.cpu()
+            mask = padded([s.mask for s in chosen], logps)
+            sampled = masked(padded([s.old_logps for s in chosen], logps), mask)
             logps = masked(logps, mask)
             weights = truncated_weight(logps, sampled, self.config.importance_cap)
             for index, now, weight in zip(indices, logps.numpy(), weights.numpy(), strict=True):
                 length = len(samples[index].old_logps)
                 rescored[index] = replace(samples[index], old_logps=now[:length], weights=weight[:length])
         return rescored
-
-    def _score(self, vlm: VLM, rows: Sequence[Row]) -> Scores:
-        scores: Scores = vlm(vlm.collate(rows))
-        return scores
 
     # --- learning
 
@@ -142,7 +143,7 @@ class Learner:
                 if far is None:
                     continue
                 worst = max(worst, far)
-                norm = self._step(step)
+                norm = self.descend(step)
                 norms += [norm] if np.isfinite(norm) else []
                 dropped += not np.isfinite(norm)
         self.vlm.eval()
@@ -181,10 +182,10 @@ class Learner:
     ) -> tuple[Tensor, float]:
         """This micro-batch's part of the loss of the whole batch, and the largest log-prob difference."""
         config = self.config
-        scores = self._score(self.vlm, [s.row for s in samples])
-        mask = _padded([s.mask for s in samples], scores.logps)
-        old = _padded([s.old_logps for s in samples], scores.logps)
-        advantage = _padded([s.advantages for s in samples], scores.logps)
+        scores = score(self.vlm, [s.row for s in samples])
+        mask = padded([s.mask for s in samples], scores.logps)
+        old = padded([s.old_logps for s in samples], scores.logps)
+        advantage = padded([s.advantages for s in samples], scores.logps)
         assert scores.logps.shape == mask.shape == scores.mask.shape
         logp, old = masked(scores.logps, mask), masked(old, mask)
 
@@ -206,7 +207,7 @@ class Learner:
         else:
             policy = -advantage * logp
         if config.importance_cap:
-            weight = _padded([s.weights for s in samples], scores.logps)
+            weight = padded([s.weights for s in samples], scores.logps)
             policy = weight * policy
             sums.weights += float(masked(weight, mask).sum())
         loss = total(policy)
@@ -214,7 +215,7 @@ class Learner:
             loss = loss - config.entropy * total(scores.entropy)
         if self.reference is not None:
             with torch.no_grad():
-                anchor = masked(self._score(self.reference, [s.row for s in samples]).logps, mask)
+                anchor = masked(score(self.reference, [s.row for s in samples]).logps, mask)
             penalty = k3(logp, anchor)
             loss = loss + config.kl * total(penalty)
             sums.reference_kl += float(masked(penalty, mask).detach().sum())
@@ -231,28 +232,11 @@ class Learner:
         return loss, far
 
     def _value_part(self, samples: Sequence[Sample], values: Tensor, sums: _Sums, valued: float) -> Tensor:
-        old, target = _padded([s.old_values for s in samples], values), _padded([s.targets for s in samples], values)
+        old, target = padded([s.old_values for s in samples], values), padded([s.targets for s in samples], values)
         squared = value_loss(values, old, target, self.config.value_clip)
-        loss: Tensor = masked(squared, _padded([s.valued for s in samples], values)).sum() / valued
+        loss: Tensor = masked(squared, padded([s.valued for s in samples], values)).sum() / valued
         sums.value_loss += float(loss.detach())
         return loss
-
-    def _step(self, step: int) -> float:
-        """One optimiser step, left out where the gradient is not finite; the gradient's norm before it was clipped."""
-        norm = float(torch.nn.utils.clip_grad_norm_(self.vlm.parameters(), self.config.max_grad_norm))
-        if np.isfinite(norm):
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["rate"] * self.rate_factor(step)
-            self.optimizer.step()
-            self.optimizer_steps += 1
-        self.optimizer.zero_grad(set_to_none=True)
-        return norm
-
-    def rate_factor(self, step: int) -> float:
-        """The schedule: linear rise over ``warmup`` optimiser steps, linear fall over the last ``decay`` of the run."""
-        rise = min(1.0, (self.optimizer_steps + 1) / max(self.config.warmup, 1))
-        left = (self.config.steps - step) / self.config.steps
-        return rise * min(1.0, left / self.config.decay if self.config.decay else 1.0)
 
     def _figures(self, sums: _Sums, norms: Sequence[float], dropped: int, worst: float) -> dict[str, float]:
         names = [f.name for f in fields(_Sums)]
@@ -277,34 +261,6 @@ class Learner:
         if self.vlm.value_head is not None:
             figures["value/loss"] = s.value_loss / updates
         return figures
-
-    # --- what a checkpoint holds of the optimiser
-
-    def optimizer_tensors(self) -> dict[str, Tensor]:
-        """The optimiser's state by parameter name: ``NAME::exp_avg``, ``NAME::exp_avg_sq``, ``NAME::step``."""
-        return {
-            f"{name}::{kind}": tensor.detach().cpu().contiguous()
-            for name, parameter in self.vlm.named_parameters()
-            for kind, tensor in self.optimizer.state.get(parameter, {}).items()
-        }
-
-    def load_optimizer(self, tensors: dict[str, Tensor], optimizer_steps: int) -> None:
-        """The inverse of :meth:`optimizer_tensors`."""
-        parameters = dict(self.vlm.named_parameters())
-        for key, tensor in tensors.items():
-            name, kind = key.split("::")
-            parameter = parameters[name]
-            place = tensor if kind == "step" else tensor.to(parameter.device)
-            self.optimizer.state[parameter][kind] = place.clone()
-        self.optimizer_steps = optimizer_steps
-
-
-def _padded(parts: Sequence[NDArray[Any]], like: Tensor) -> Tensor:
-    """Arrays [R] of several lengths as one [B, T], padded on the right to the width of ``like`` and on its device."""
-    whole = np.zeros((len(parts), like.shape[1]), parts[0].dtype)
-    for row, part in zip(whole, parts, strict=True):
-        row[: len(part)] = part
-    return torch.from_numpy(whole).to(like.device)
 
 
 @torch.no_grad()

@@ -1,0 +1,82 @@
+"""A model that learns, as policies and judges do: its optimiser, its schedule, and what a checkpoint holds of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from policy.vlm import VLM, Row, Scores
+from training.config import Config
+
+
+class Trainee:
+    """A model with its AdamW; what starts from nothing (value head, adapter) learns at a rate of its own."""
+
+    def __init__(self, vlm: VLM, config: Config) -> None:
+        self.vlm = vlm
+        self.config = config
+        self.optimizer_steps = 0
+        head = [p for part in (vlm.value_head, vlm.adapter) if part is not None for p in part.parameters()]
+        body = [p for p in vlm.parameters() if p.requires_grad and not any(p is h for h in head)]
+        groups = [{"params": body, "rate": config.learning_rate}]
+        if head:
+            groups.append({"params": head, "rate": config.value_learning_rate})
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
+        )
+
+    def descend(self, step: int) -> float:
+        """One optimiser step, left out where the gradient is not finite; the gradient's norm before it was clipped."""
+        norm = float(torch.nn.utils.clip_grad_norm_(self.vlm.parameters(), self.config.max_grad_norm))
+        if np.isfinite(norm):
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["rate"] * self.rate_factor(step)
+            self.optimizer.step()
+            self.optimizer_steps += 1
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def rate_factor(self, step: int) -> float:
+        """The schedule: linear rise over ``warmup`` optimiser steps, linear fall over the last ``decay`` of the run."""
+        rise = min(1.0, (self.optimizer_steps + 1) / max(self.config.warmup, 1))
+        left = (self.config.steps - step) / self.config.steps
+        return rise * min(1.0, left / self.config.decay if self.config.decay else 1.0)
+
+    # --- what a checkpoint holds of the optimiser
+
+    def optimizer_tensors(self) -> dict[str, Tensor]:
+        """The optimiser's state by parameter name: ``NAME::exp_avg``, ``NAME::exp_avg_sq``, ``NAME::step``."""
+        return {
+            f"{name}::{kind}": tensor.detach().cpu().contiguous()
+            for name, parameter in self.vlm.named_parameters()
+            for kind, tensor in self.optimizer.state.get(parameter, {}).items()
+        }
+
+    def load_optimizer(self, tensors: dict[str, Tensor], optimizer_steps: int) -> None:
+        """The inverse of :meth:`optimizer_tensors`."""
+        parameters = dict(self.vlm.named_parameters())
+        for key, tensor in tensors.items():
+            name, kind = key.split("::")
+            parameter = parameters[name]
+            place = tensor if kind == "step" else tensor.to(parameter.device)
+            self.optimizer.state[parameter][kind] = place.clone()
+        self.optimizer_steps = optimizer_steps
+
+
+def score(vlm: VLM, rows: Sequence[Row]) -> Scores:
+    """What a model says of rows, in one batch."""
+    scores: Scores = vlm(vlm.collate(rows))
+    return scores
+
+
+def padded(parts: Sequence[NDArray[Any]], like: Tensor) -> Tensor:
+    """Arrays [R] of several lengths as one [B, T], padded on the right to the width of ``like`` and on its device."""
+    whole = np.zeros((len(parts), like.shape[1]), parts[0].dtype)
+    for row, part in zip(whole, parts, strict=True):
+        row[: len(part)] = part
+    return torch.from_numpy(whole).to(like.device)
