@@ -117,7 +117,7 @@ def test_dpos_credit_has_the_gradient_of_its_loss(model: Path) -> None:
     # Rows by episode: chosen, rejected (2), left over, chosen (2), rejected.
     loss = preference_loss(margins(x, [1, -1, -1, 0, 1, 1, -1], [0, 0, 0, 0, 1, 1, 1], 2, CONFIG.beta)).sum()
     assert len(rows) == 7
-    (loss / mask.sum()).backward()
+    (loss / mask.sum()).backward()  # type: ignore[no-untyped-call]
     for name, gradient in gradients(vlm).items():
         torch.testing.assert_close(got[name], gradient, atol=1e-6, rtol=1e-3)
 
@@ -143,11 +143,16 @@ def test_a_judge_descends_its_preference_loss(model: Path, name: str, monkeypatc
     assert of_episode.tolist() == ([1, -1, 1, 1, -1] if name == "verifier" else [1, -1, 0, 1, -1])
     scores = one._score(cases)
     margin = margins(scores, of_episode[owner], pair_of[owner], pairs, CONFIG.beta if name == "critic" else 1.0)
-    (preference_loss(margin).sum() / pairs).backward()
+    (preference_loss(margin).sum() / pairs).backward()  # type: ignore[no-untyped-call]
     wanted = gradients(one.vlm)
 
     found: list[dict[str, Tensor]] = []
-    monkeypatch.setattr(Judge, "descend", lambda self, step: found.append(gradients(self.vlm)) or 0.0)
+
+    def keep(self: Judge, step: int) -> float:
+        found.append(gradients(self.vlm))
+        return 0.0
+
+    monkeypatch.setattr(Judge, "descend", keep)
     figures = one.judge(episodes, 0)
     assert figures[f"{name}/pairs"] == pairs
     assert figures[f"{name}/accuracy"] == pytest.approx(float((margin > 0).float().mean()))
@@ -162,8 +167,9 @@ def test_a_judge_descends_its_preference_loss(model: Path, name: str, monkeypatc
 def test_a_critic_that_knows_nothing_yet_finds_all_turns_alike_and_comes_back_from_a_checkpoint(model: Path) -> None:
     layout = Layout.of({Strip.task_id: Strip()})
     critic = judge(model, "critic", layout)
-    episodes = batch(critic.vlm)
-    Learner(critic.vlm, CONFIG, 8, VLM.load(model).eval()).references(episodes)
+    policy = VLM.load(model).eval()
+    episodes = batch(policy)
+    Learner(policy, CONFIG, 8, VLM.load(model).eval()).references(episodes)
     first = critic.judge(episodes, 0)
     assert first["critic/accuracy"] == 0.5 and all(d.terms["critic"] == 0 for e in episodes for d in e.decisions)
     cases = critic._cases(episodes)
@@ -230,5 +236,5 @@ def test_what_cannot_be_compared_is_said_at_the_start(
         strip(model, beta=0)
     blank = {k: v for k, v in vars(Strip).items() if k not in ("state_key", "privileged")}
     monkeypatch.setitem(worlds.TASKS, Strip.task_id, type("Blank", Strip.__bases__, blank))
-    with pytest.raises(MissingCapability, match="sweet needs worlds that are Keyed and Privileged .* leave it out"):
+    with pytest.raises(MissingCapability, match=r"sweet needs worlds that are Keyed and Privileged .* leave it out"):
         train(strip(model, algorithm="sweet"), tmp_path / "blank")

@@ -12,8 +12,8 @@ critic           A(o, c, a) of a turn: mean log π(a|o, c) − log    β · [Σ_
                  π_ref(a|o) over its tokens                        the other's] (SWEET-RL, arXiv 2503.15478)
 ===============  ================================================  =============================================
 
-In each training step a judge first scores the episodes, then learns from them. So the policy is paid by a judge that has
-not seen what is preferred among *these* episodes, and the share of pairs that it ranks right is held out. Left out:
+In each training step a judge first scores the episodes, then learns from them. So the policy is paid by a judge that
+has not seen what is preferred among *these* episodes, and the share of pairs that it ranks right is held out. Left out:
 keeping the pairs of earlier steps; a judge that has learned before the policy begins; people.
 """
 
