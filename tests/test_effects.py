@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
-from benchmarks import learning
+from benchmarks import learning, preferences
 from benchmarks.laboratory import __main__ as laboratory
 
 SEEDS = 3
@@ -38,6 +39,23 @@ def test_one_policy_gets_better_in_both_worlds(preset: str) -> None:
             _, _, high = learning.world_mean(summary, world, "before")
             _, low, _ = learning.world_mean(summary, world, "after")
             assert low > high, f"{preset}, seed {seed}, {world}: {low:.2f} after is not above {high:.2f} before"
+
+
+@pytest.mark.effects
+def test_a_policy_comes_to_do_what_is_preferred() -> None:
+    """Held-out pairs, the preference rate under a cap of KL, and the opposite where labels are swapped."""
+    out = preferences.ROOT / "runs" / "preferences"
+    preferences.run_all(out, 5, 20, 200)
+    preferences.write(out, 5)
+    found = preferences.collected(out, 5)
+    assert found["rlhf"]["accuracy"][0] >= 0.85
+    assert found["dpo"]["rate"][0] >= 0.65 and found["dpo"]["kl"][2] <= preferences.KL_CAP
+    assert found["dpo-swapped"]["rate"][2] < 0.5
+
+
+def test_preference_rate_by_hand() -> None:
+    # Preferred, not, and two ties that count half: (1 + 0 + 1/2 + 1/2) / 4.
+    assert preferences.preference_rate(np.array([2, 1, 3, 3.0]), np.array([1, 2, 3, 3.0])) == 0.5
 
 
 def test_world_means_and_intervals_by_hand() -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from episode import HandeyeError, Keyed, Privileged, Scripted, Trajectory, nearest
@@ -20,7 +19,6 @@ from training.batch import (
     assign_replies,
     everyones,
     owners,
-    ratios_of,
     returns_of,
     rewards_of,
     sampled_of,
@@ -28,8 +26,8 @@ from training.batch import (
     terms_of,
 )
 from training.config import Config, ConfigError
+from training.direct import DirectPreference
 from training.distributed import gather_objects
-from training.preferences import pulls, ranked_pairs, sides
 
 
 class UnknownAlgorithm(HandeyeError):
@@ -223,41 +221,6 @@ class Cloning:
 
     def credit(self, trajectories: Sequence[Trajectory], config: Config) -> None:
         assign(trajectories, np.array([t.success for t in trajectories], np.float64)[owners(trajectories)])
-
-
-@dataclass(frozen=True)
-class DirectPreference:
-    """DPO (arXiv 2305.18290) as credit: −log σ(margin) over pairs, by its gradient.
-
-    With margin = β · [Σ x(chosen) − Σ x(rejected)], x = log π − log π_ref of a sampled token, the loss falls fastest
-    where each token of the chosen side is made likelier by β(1 − σ(margin)) and each of the rejected less likely by as
-    much. So these are the advantages, and the update weighs log-likelihoods with them. Exact for the first optimiser
-    step after a collection; a second one (``minibatches``, ``epochs``) keeps the margins of the first. Departs from the
-    paper: pairs are the policy's own, made afresh each step; the sum over pairs is divided by the batch's tokens.
-    """
-
-    summary: str
-    level: Literal["episode", "turn"] = "episode"
-    """What is chosen or rejected: episodes of a group, by their returns; or turns of a group in one state, by what the
-    judge ``critic`` gave them (SWEET-RL, arXiv 2503.15478)."""
-    critic: bool = False
-    grouped: bool = True
-    expert: bool = False
-    direct: bool = True
-    judges: tuple[str, ...] = ()
-    needs: tuple[type, ...] = ()
-
-    def credit(self, trajectories: Sequence[Trajectory], config: Config) -> None:
-        owner = owners(trajectories)
-        if self.level == "turn":
-            states = [(t.group, d.state_key) for t in trajectories for d in t.decisions]
-            pairs = ranked_pairs(terms_of(trajectories, "critic"), states)
-            side, pair = sides(pairs, len(owner))
-        else:
-            pairs = ranked_pairs(returns_of(trajectories, config), [t.group for t in trajectories])
-            side, pair = (of_episode[owner] for of_episode in sides(pairs, len(trajectories)))
-        scores = torch.from_numpy(ratios_of(trajectories))
-        assign(trajectories, pulls(scores, side, pair, len(pairs), config.beta).numpy())
 
 
 ALGORITHMS: dict[str, Algorithm] = {
