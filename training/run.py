@@ -336,7 +336,8 @@ class Run:
     def save(self) -> None:
         """Write a checkpoint, after making sure that all ranks hold the same weights."""
         digest = blake2b(digest_size=16)
-        for tensor in (tensor for vlm in self._models() for tensor in vlm.state_dict().values()):
+        trained = (self.vlm, *(judge.vlm for judge in self.judges.values()))
+        for tensor in (tensor for vlm in trained for tensor in vlm.state_dict().values()):
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         if len(set(gather_objects(digest.hexdigest()))) > 1:
             raise Diverged("the ranks' weights differ: they no longer train one policy; resume the last checkpoint")
