@@ -61,7 +61,9 @@ def screen_questions(
                 questions.append(Question("order", f'Left: "{_text(a)}" or "{_text(b)}"?', f'"{_text(answer)}"'))
         elif ticked and rng.random() < 0.4:
             o = ticked[rng.integers(len(ticked))]
-            questions.append(Question("checked", f'Is "{_text(o)}" checked?', "yes" if o.state["checked"] else "no"))
+            # By its place too: that needs no reading, and breaks the plateau for the question by name.
+            skill, which = ("checked", f'"{_text(o)}"') if rng.random() < 0.5 else ("tick", centre(o, 0.5))
+            questions.append(Question(skill, f"Is {which} checked?", "yes" if o.state["checked"] else "no"))
         elif captioned and rng.random() < 0.5:
             o = captioned[rng.integers(len(captioned))]
             if rng.random() < 0.7:

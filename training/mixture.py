@@ -32,6 +32,7 @@ SKILLS = (
     "color",
     "order",
     "checked",
+    "tick",
     "field",
     "value",
     "copy",
