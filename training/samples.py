@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from episode import Decision, Trajectory
+from episode import Decision, Generation, Trajectory
 from policy.vlm import Row
 from training.critic import Layout
 
@@ -35,6 +35,8 @@ class Sample:
     """[R] what V should have been."""
     valued: NDArray[np.bool_]
     """[R] True where there is a target."""
+    share: float
+    """What one token is of its episode: 1 / tokens that the policy sampled in it."""
 
 
 def row_of(trajectory: Trajectory, decision: Decision, generation: int, layout: Layout | None = None) -> Row:
@@ -59,18 +61,26 @@ def samples_of(trajectories: Sequence[Trajectory], critic: bool, layout: Layout 
         sample
         for trajectory in trajectories
         if critic or trajectory.group in informative
+        for share in [1.0 / max(1, sum(_sampled(g).sum() for d in trajectory.decisions for g in d.generations))]
         for decision in trajectory.decisions
-        for sample in _samples(trajectory, decision, critic, layout)
+        for sample in _samples(trajectory, decision, critic, layout, share)
     ]
 
 
-def _samples(trajectory: Trajectory, decision: Decision, critic: bool, layout: Layout | None) -> Iterator[Sample]:
+def _sampled(g: Generation) -> NDArray[np.bool_]:
+    """[R] True where the policy sampled the token."""
+    return np.ones(len(g.reply_ids), np.bool_) if g.mask is None else g.mask
+
+
+def _samples(
+    trajectory: Trajectory, decision: Decision, critic: bool, layout: Layout | None, share: float
+) -> Iterator[Sample]:
     assert decision.advantages is not None, "credit the episodes first"
     start, last = 0, len(decision.generations) - 1
     for index, g in enumerate(decision.generations):
         length = len(g.reply_ids)
         mine, zeros = slice(start, start + length), np.zeros(length, np.float32)
-        mask = np.ones(length, np.bool_) if g.mask is None else g.mask
+        mask = _sampled(g)
         targets, valued = zeros, np.zeros(length, np.bool_)
         if critic and decision.token_returns is not None:
             targets, valued = decision.token_returns[mine], mask
@@ -86,6 +96,7 @@ def _samples(trajectory: Trajectory, decision: Decision, critic: bool, layout: L
             old_values=zeros if decision.token_values is None else decision.token_values[mine],
             targets=targets,
             valued=valued,
+            share=share,
         )
         start += length
 

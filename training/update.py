@@ -154,16 +154,22 @@ class Learner:
 
         Returns the largest difference between recomputed and sampled log-probs, where the weights are still ``fresh``.
         """
-        tokens, rows, valued = all_reduce_sum(
-            [sum(int(s.mask.sum()) for s in samples), len(samples), sum(int(s.valued.sum()) for s in samples)]
+        tokens, rows, sequences, valued = all_reduce_sum(
+            [
+                sum(int(s.mask.sum()) for s in samples),
+                len(samples),
+                sum(s.share * int(s.mask.sum()) for s in samples),
+                sum(int(s.valued.sum()) for s in samples),
+            ]
         )
+        counts = {"tokens": tokens, "rows": rows, "sequences": sequences}
         if not tokens:
             return None
         self.optimizer.zero_grad(set_to_none=True)
         worst = 0.0
         for indices in micro_batches([s.row for s in samples], self.config.token_budget):
             chosen = [samples[i] for i in indices]
-            loss, far = self._loss(chosen, sums, tokens, rows, max(valued, 1.0), fresh, surrogate)
+            loss, far = self._loss(chosen, sums, counts, max(valued, 1.0), fresh, surrogate)
             loss.backward()  # type: ignore[no-untyped-call]
             worst = max(worst, far)
         all_reduce_gradients(self.vlm)
@@ -173,8 +179,7 @@ class Learner:
         self,
         samples: Sequence[Sample],
         sums: _Sums,
-        tokens: float,
-        rows: float,
+        counts: dict[str, float],
         valued: float,
         fresh: bool,
         surrogate: bool,
@@ -188,15 +193,10 @@ class Learner:
         assert scores.logps.shape == mask.shape == scores.mask.shape
         logp, old = masked(scores.logps, mask), masked(old, mask)
 
+        share = torch.tensor([s.share for s in samples], device=scores.logps.device)
+
         def total(loss_bt: Tensor) -> Tensor:
-            return aggregate(
-                loss_bt,
-                mask,
-                config.aggregation,
-                tokens=tokens,
-                rows=rows,
-                constant=float(self.longest),
-            )
+            return aggregate(loss_bt, mask, config.aggregation, **counts, share_b=share, constant=float(self.longest))
 
         stopped = torch.zeros_like(mask)
         if surrogate:
