@@ -58,8 +58,9 @@ class PretrainConfig:
     """Share of the run, at its end, over which the learning rates fall linearly to 2 %."""
     clip: float = 1.0
     dense_weight: float = 1.0
-    act_weight: float = 3.0
-    """Weight of what an expert would do, against the other questions: there is one of it a picture."""
+    skill_weights: dict[str, float] = field(default_factory=lambda: {"act": 3.0, "checked": 3.0, "tick": 3.0})
+    """Weight of a skill's questions against the others, 1 where it is not named: there is one ``act`` a picture, and a
+    yes or no is one token among many."""
     dense_widgets: tuple[int, int] = (6, 14)
     """Widgets on a gallery screen while perception is trained alone: as much to read as fits."""
     stages: tuple[tuple[int, int], ...] = ((1, 2), (1, 4), (2, 8))
@@ -183,7 +184,7 @@ class Pretrainer:
             asked, _, said = q.question.partition("\0")
             question, given = self._encode(asked), self._encode(said)
             end = () if q.skill == "aim" else self._end
-            weight = self.config.act_weight if q.skill == "act" else 1.0
+            weight = self.config.skill_weights.get(q.skill, 1.0)
             exchanges.append(Exchange(question + self._answer + given, self._encode(q.answer) + end, weight))
         return Packed(tuple(prefix), tuple(v.frame for v in item.views), tuple(exchanges))
 
