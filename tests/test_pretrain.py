@@ -99,7 +99,9 @@ def test_a_tick_makes_another_kind_and_is_asked_about() -> None:
         box = replace(BUTTON, kind="checkbox", state={"checked": ticked})
         asked = screen_questions([box], (64, 32), point, np.random.default_rng(0), 60)
         assert {(q.question, q.answer) for q in asked if q.skill == "checked"} == {('Is "Hi" checked?', said)}
-        assert {q.answer for q in asked if q.skill == "tick" and q.question.startswith("Is <loc_")} == {said}
+        assert {q.answer for q in asked if q.skill == "tick" and q.question.startswith("What tick is <loc_")} == {said}
+        where = f"Where is the {'checked' if ticked else 'open'} box?"
+        assert {(q.question, q.answer) for q in asked if q.skill == "ticked"} == {(where, "<loc_16><loc_8>")}
     classes = Classes.of([replace(BUTTON, kind="checkbox", state={"checked": t}) for t in (True, False)])
     assert classes.kinds == ("background", "checkbox", "checked checkbox")
     on = replace(BUTTON, kind="checkbox", state={"checked": True})
