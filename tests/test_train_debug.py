@@ -22,8 +22,9 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from policy.families import ModelError
+from policy.packing import Row
 from policy.tiny import TinyShape, build_tiny
-from policy.vlm import VLM, Row
+from policy.vlm import VLM
 from tests import fake_worlds
 from tests.fake_worlds import Strip
 from training import checkpoint, probe, record, worlds
@@ -287,8 +288,10 @@ def test_micro_batches_hold_their_budget_and_everything_once() -> None:
 
     lengths = [5, 90, 7, 30, 31, 5, 200]
     batches = micro_batches([row(n, 0) for n in lengths], 100)
-    # Powers of two: 2·7, then 5 and 30 would be 2·30; 31 and 90 would be 180; 200 is over the budget and stands alone.
-    assert batches == [[0, 2], [5, 3], [4], [1], [6]]
+    # The two of length 5 are one packed row. Powers of two: 2·7, as 4·31 is too much; 2·31; 90 and 200 stand alone.
+    assert batches == [[0, 5, 2], [3, 4], [1], [6]]
+    # A family that does not pack: 2·5, as 4·30 is too much; 2·30; and 31 with 90 would be 180.
+    assert micro_batches([row(n, 0) for n in lengths], 100, packs=False) == [[0, 5], [2, 3], [4], [1], [6]]
     # Of equally long rows those with one picture go together.
     shades = [1, 2, 1, 2, 1, 2, 2, 1]
     assert micro_batches([row(20 + i, s) for i, s in enumerate(shades)], 110) == [[0, 2, 4, 7], [1, 3, 5, 6]]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -25,9 +26,9 @@ from torch import Tensor
 
 from episode import HandeyeError, SceneObject
 from perception.dense import Classes, dense_labels
-from policy.packing import Exchange, Packed, packed_forward
+from policy.packing import Exchange, Packed, pack
 from policy.tiny import TinyShape, build_tiny, extend_tiny
-from policy.vlm import VLM, model_folder
+from policy.vlm import BANNED, VLM, model_folder
 from training import distributed
 from training.dense_heads import DenseHeads
 from training.mixture import SKILLS, Item, Mixture, Recipe, corpus
@@ -203,17 +204,24 @@ class Pretrainer:
         loss, accuracy = self.heads(output, labels)
         return output, loss, accuracy
 
+    def answers(self, rows: Sequence[Packed], vision: Any) -> tuple[Tensor, Tensor]:
+        """Logits [N, V], banned tokens left out, and targets [N] of all answer tokens."""
+        tree = pack(rows, self.vlm.family).to(self.vlm.device)
+        _, logits = self.vlm.answers(tree, mm_encoder_outputs={"image": vision})
+        return logits.masked_fill(self.vlm.bans, BANNED), tree.targets
+
     def language(self, items: list[Item], vision: Any) -> tuple[Tensor, dict[str, float]]:
-        with self.vlm.precision():
-            out = packed_forward(self.vlm, [self.pack(i) for i in items], {"mm_encoder_outputs": {"image": vision}})
-        losses = F.cross_entropy(out.logits, out.targets, reduction="none") * out.weights
-        right = (out.logits.argmax(-1) == out.targets).float()
-        kinds = self.kinds[out.targets]
+        rows = [self.pack(i) for i in items]
+        logits, targets = self.answers(rows, vision)
+        weights = torch.tensor([e.weight for r in rows for e in r.exchanges for _ in e.answer], device=logits.device)
+        losses = F.cross_entropy(logits, targets, reduction="none") * weights
+        right = (logits.argmax(-1) == targets).float()
+        kinds = self.kinds[targets]
         total, accuracy = torch.zeros(()), {}
         for number, (name, weight) in enumerate(WEIGHTS.items()):
             on = kinds == number
             if on.any():
-                total = total + weight * losses[on].sum() / out.weights[on].sum()
+                total = total + weight * losses[on].sum() / weights[on].sum()
                 accuracy[f"token/{name}"] = float(right[on].mean())
         return total, accuracy
 
@@ -269,14 +277,13 @@ class Pretrainer:
             ):
                 packed = self.pack(item)
                 vision, _, _ = self.vision([item])
-                with self.vlm.precision():
-                    out = packed_forward(self.vlm, [packed], {"mm_encoder_outputs": {"image": vision}})
-                guess, at = out.logits.argmax(-1), 0
+                logits, targets = self.answers([packed], vision)
+                guess, at = logits.argmax(-1), 0
                 for question, exchange in zip(item.questions, packed.exchanges, strict=True):
                     n = len(exchange.answer)
-                    near = _near(guess[at : at + n], out.targets[at : at + n], self.kinds)
+                    near = _near(guess[at : at + n], targets[at : at + n], self.kinds)
                     scores[f"{question.skill}/exact"].append(
-                        float(bool((guess[at : at + n] == out.targets[at : at + n]).all()))
+                        float(bool((guess[at : at + n] == targets[at : at + n]).all()))
                     )
                     scores[f"{question.skill}/near"].append(near)
                     at += n

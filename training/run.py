@@ -190,8 +190,7 @@ class Run:
 
     def _forget_frames(self) -> None:
         """A step's features depend on nothing before it: a resumed run would not have that in memory."""
-        if not self.config.train_vision:
-            self.vlm.family.remember()
+        self.vlm.family.forget()
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episode import Decision, Generation, Trajectory
-from policy.vlm import Row
+from policy.packing import Row, siblings
 from training.critic import Layout
 
 UNIT = 16
@@ -101,26 +101,28 @@ def _samples(
         start += length
 
 
-def micro_batches(rows: Sequence[Row], budget: int) -> list[list[int]]:
-    """Indices of rows, cut so that rows times the longest row stay within ``budget`` tokens (or one row).
+def micro_batches(rows: Sequence[Row], budget: int, packs: bool = True) -> list[list[int]]:
+    """Indices of rows, cut so that packed rows times the longest of them stay within ``budget`` tokens (or one).
 
-    Rows of about one length go together, so that little is padded; among them those that show the same picture, as it
-    is encoded once a micro-batch. Batches have powers of two of rows: on a CPU every new shape costs the kernels a
-    compilation.
+    Rows with the same prompt and images go together and count once, with their distinct replies (where the model's
+    family ``packs``). Packed rows of about one length go together, so that little is padded, but all that show the same
+    images side by side, as those are encoded once. Batches have powers of two of packed rows: on a CPU every new shape
+    costs the kernels a compilation.
     """
-    lengths = [len(row.prompt_ids) + len(row.reply_ids) for row in rows]
-    pictures: dict[tuple[bytes, ...], int] = {}
-    kinds = [pictures.setdefault(tuple(image.tobytes() for image in row.images), i) for i, row in enumerate(rows)]
-    order = sorted(range(len(rows)), key=lambda i: (-(-lengths[i] // UNIT), kinds[i], i))
+    groups = siblings(rows, packs)
+    longest: dict[tuple[str, ...], int] = {}
+    for group in groups:
+        longest[group.keys] = max(longest.get(group.keys, 0), -(-group.length // UNIT))
+    kinds = {keys: number for number, keys in enumerate(longest)}
+    groups.sort(key=lambda g: (longest[g.keys], kinds[g.keys], g.length))
     batches: list[list[int]] = []
     start = 0
-    while start < len(order):
+    while start < len(groups):
         size = 1
-        while start + 2 * size <= len(order):
-            longest = max(lengths[i] for i in order[start : start + 2 * size])
-            if 2 * size * longest > budget:
+        while start + 2 * size <= len(groups):
+            if 2 * size * max(g.length for g in groups[start : start + 2 * size]) > budget:
                 break
             size *= 2
-        batches.append(order[start : start + size])
+        batches.append([index for group in groups[start : start + size] for index in group.members])
         start += size
     return batches
