@@ -192,7 +192,8 @@ def main(groups: int = 2, turns: int = 3, policy: str = "base", out: Path = Path
     codec = codec_named(config.codec)
     context = ContextBuilder(dialect_of(vlm), codec, config.frames, last_actions=config.last_actions)
     sampling = Sampling(config.temperature, codec.max_tokens)
-    clock, measured = Clock(vlm), []
+    clock = Clock(vlm)
+    measured: list[Measured] = []
     for kind, tasks in KINDS.items():
         specs = [
             EpisodeSpec(task, seed, episode=len(tasks) * 8 * seed + 8 * t + i, group=len(tasks) * seed + t)
