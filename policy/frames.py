@@ -92,7 +92,7 @@ class Features:
         try:
             for index in range(len(uses)):
                 yield index
-                kept = [c for c in self._open if any(last[key] > index for key in c.leaves)]
+                kept = [c for c in self._open if any(last.get(key, index) > index for key in c.leaves)]
                 kept = kept[max(0, len(kept) - OPEN) :]
                 ready = [c for c in self._open if not any(c is k for k in kept)]
                 self._open = kept

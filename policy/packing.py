@@ -2,7 +2,7 @@
 
 Row layout: ``prefix | question₁ answer₁ | question₂ answer₂ | ...``. A tree mask lets every token see the prefix and
 what comes before it in its own exchange, never a neighbour; positions restart after the prefix for each exchange. The
-numbers are those of one row an exchange (tests/test_packing.py). Pretraining packs the questions about one picture;
+numbers are those of one row an exchange (tests/test_vlm.py). Pretraining packs the questions about one picture;
 reinforcement learning packs the replies to one prompt, as siblings of a group that did the same see the same.
 """
 

@@ -227,16 +227,18 @@ class VLM(nn.Module):
         ``images`` are the tree's, as :meth:`logits` takes them, or what the family made of them already.
         """
         self._where = tree.rows, tree.columns
-        logits = self.logits(
-            input_ids=tree.ids,
-            attention_mask=tree.mask,
-            position_ids=tree.positions,
-            use_cache=False,
-            **images,
-        )[0]
-        assert self._hidden is not None, "the model's output embeddings were not called"
-        hidden, self._where, self._hidden = self._hidden[0], None, None
-        return hidden, logits
+        try:
+            logits = self.logits(
+                input_ids=tree.ids,
+                attention_mask=tree.mask,
+                position_ids=tree.positions,
+                use_cache=False,
+                **images,
+            )[0]
+        finally:
+            hidden, self._where, self._hidden = self._hidden, None, None
+        assert hidden is not None, "the model's output embeddings were not called"
+        return hidden[0], logits
 
     def logits(self, images: Sequence[Sequence[Frame]] = (), **inputs: Any) -> Tensor:
         """The model's logits in float32 at the positions asked for."""
