@@ -50,14 +50,16 @@ def ours(module: str, *args: str) -> Side:
 
 
 def turns(count: int, groups: int, rounds: int) -> Comparison:
-    """GRPO with ``count`` turns an episode, ours with all of its history visible and as we show it by default."""
+    """GRPO with ``count`` turns an episode, ours in each of its contexts."""
     size = ("--turns", str(count), "--groups", str(groups))
-    histories = {"same-history": "all", "default-context": "default"} if count > 1 else {"": "all"}
-    names = {f"trl-{count}-turn{'s' * (count > 1)}{'-' * bool(name)}{name}": h for name, h in histories.items()}
+    contexts = {"trl-1-turn": "all"}
+    if count > 1:
+        names = {"same-history": "all", "default-context": "default", "shipped-prompt": "shipped"}
+        contexts = {f"trl-{count}-turns-{name}": context for name, context in names.items()}
     return Comparison(
         "trained turns",
         peer("trl", "TRL", "trl_grpo", *size),
-        {name: ours("ours_grpo", *size, "--history", history) for name, history in names.items()},
+        {name: ours("ours_grpo", *size, "--context", context) for name, context in contexts.items()},
         rounds,
         ("prompt", "growth", "reply"),
     )

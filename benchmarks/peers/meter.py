@@ -1,8 +1,8 @@
 """One side of a comparison: a process that does a round of work whenever it is asked, and says what that cost it.
 
 Standard library only, because it runs in the peers' virtual environments too. The conversation, a line each way: first
-``{"ready": {...}}`` with the versions and lengths that belong beside the figures, after a round that warms up; then, for
-every line of standard input, ``{"work": ..., "seconds": ...}`` with the CPU seconds of the round. End of input ends it.
+``{"ready": {...}}`` with the versions and lengths that belong beside the figures, after a round that warms up; then,
+for every line of standard input, ``{"work": ..., "seconds": ...}`` with the round's CPU seconds. End of input ends it.
 """
 
 from __future__ import annotations

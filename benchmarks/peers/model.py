@@ -1,6 +1,6 @@
 """The model of every comparison: the shipped base's architecture and size, random weights, a byte-level tokenizer.
 
-The shipped tokenizer drops spaces and knows no tool calls; TRL's multi-turn path needs both, so both sides get this one.
+The shipped tokenizer drops spaces and knows no tool calls; TRL's multi-turn path needs both: both sides get this.
 """
 
 from __future__ import annotations

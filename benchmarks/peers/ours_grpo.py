@@ -2,8 +2,8 @@
 
     python -m benchmarks.peers.ours_grpo --model DIR --turns 4 --groups 2 --prompt 676 --growth 120 --reply 50
 
-The world ends every episode after a fixed number of turns and the end token is banned, so that every turn has the length
-of the peer's: its first prompt, its reply, and what the peer's context grows by a turn, where the history is visible.
+The world ends every episode after a fixed number of turns and the end token is banned, so that every turn is as long as
+the peer's: its first prompt, its reply, and what the peer's context grows by a turn, where the history is visible.
 """
 
 from __future__ import annotations
@@ -120,8 +120,9 @@ class Options:
     turns: int = 1
     groups: int = 8
     group_size: int = 8
-    history: Literal["all", "default"] = "all"
-    """Whether a turn sees everything that went before, as the peer's does, or what our trainer shows by default."""
+    context: Literal["all", "default", "shipped"] = "all"
+    """What a turn sees: everything that went before, as in the peer; what our trainer shows by default, with a system
+    prompt as long as the peer's; or the same without that prompt, which our codec for small models does not need."""
 
 
 def open_model(folder: Path) -> VLM:
@@ -135,7 +136,7 @@ def context_of(vlm: VLM, options: Options) -> tuple[Lengths, ContextBuilder]:
     """Codec and context whose first prompt has as many tokens as the peer's, and grows as the peer's does."""
     first = {"frames": {"screen": frame(0)}, "instruction": INSTRUCTION}
     codec = Lengths(options.reply)
-    everything = options.history == "all"
+    everything = options.context == "all"
     context = ContextBuilder(
         dialect_of(vlm),
         codec,
@@ -146,7 +147,7 @@ def context_of(vlm: VLM, options: Options) -> tuple[Lengths, ContextBuilder]:
     def length() -> int:
         return len(context.build(first, (), {}, Screen(SIDE, SIDE)).ids)
 
-    if length() < options.prompt:
+    if options.context != "shipped" and length() < options.prompt:
         codec.padding = 1
         codec.padding += options.prompt - length()
     if options.growth:

@@ -3,8 +3,8 @@
     .peers/trl/bin/python -m benchmarks.peers.trl_grpo --model DIR --turns 4 --groups 2
 
 One turn is its plain path with an image column. Several turns are its ``environment_factory``, the only one that shows
-images after the first turn. There a random model would never write a tool call, so all but two digits of each is forced:
-every reply costs what a real one does.
+images after the first turn. There a random model would never write a tool call, so all but two digits of each is
+forced: every reply costs what a real one does.
 """
 
 from __future__ import annotations
