@@ -16,7 +16,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.peers.harness import ROOT, PeerFailed, Result, Running, Side, result, write
+from benchmarks.peers.harness import ROOT, PeerFailed, Result, Round, Running, Side, result, write
 from episode import HandeyeError, nearest
 
 WORK = ROOT / "benchmarks" / "out" / "peers"
@@ -69,11 +69,14 @@ COMPARISONS: dict[str, Comparison] = {
     "trl-1-turn": turns(1, groups=8, rounds=5),
     "trl-4-turns": turns(4, groups=1, rounds=3),
     "trl-8-turns": turns(8, groups=1, rounds=2),
+    "generate": Comparison(
+        "rollout tokens", peer("trl", "generate", "hf_generate"), {"generate": ours("ours_generate")}, rounds=5
+    ),
 }
 
 
 def compare(name: str, comparison: Comparison, rounds: int) -> Iterator[Result]:
-    """All sides of one comparison in turns.
+    """All sides of one comparison in turns: what is known after every round, so that little is lost with the run.
 
     Raises:
         PeerFailed: a side ended before its rounds were done; its log is named.
@@ -85,10 +88,12 @@ def compare(name: str, comparison: Comparison, rounds: int) -> Iterator[Result]:
             key: stack.enter_context(Running(side, WORK / f"{key}-ours.log", lengths))
             for key, side in comparison.ours.items()
         }
-        found = [(other.round(), {key: side.round() for key, side in sides.items()}) for _ in range(rounds)]
-        for key, side in sides.items():
-            pairs = [(mine[key], theirs) for theirs, mine in found]
-            yield result(key, comparison.unit, pairs, (side.about, other.about))
+        pairs: dict[str, list[tuple[Round, Round]]] = {key: [] for key in sides}
+        for _ in range(rounds):
+            theirs = other.round()
+            for key, side in sides.items():
+                pairs[key].append((side.round(), theirs))
+                yield result(key, comparison.unit, pairs[key], (side.about, other.about))
 
 
 def chosen(only: tuple[str, ...]) -> list[str]:
@@ -116,7 +121,7 @@ def main(only: tuple[str, ...] = (), rounds: int = 0, out: Path = ROOT / "benchm
         rounds: of each side; 0 is each comparison's own number.
         out: folder for one JSON file a comparison.
     """
-    names, results = chosen(only), []
+    names, results = chosen(only), dict[str, Result]()
     if not (MODEL / "config.json").is_file():
         from benchmarks.peers.model import write as write_model
 
@@ -128,11 +133,11 @@ def main(only: tuple[str, ...] = (), rounds: int = 0, out: Path = ROOT / "benchm
             continue
         try:
             for found in compare(name, comparison, rounds or comparison.rounds):
-                results.append(found)
-                print(write(out, found))
+                results[found.name] = found
+                write(out, found)
         except PeerFailed as error:
             print(f"{name} is left out: {error}")
-    show(results)
+    show(list(results.values()))
 
 
 if __name__ == "__main__":

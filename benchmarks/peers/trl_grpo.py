@@ -23,31 +23,18 @@ import trl  # type: ignore[import-not-found]
 from datasets import Dataset  # type: ignore[import-not-found]
 from PIL import Image
 from transformers import (
-    AutoTokenizer,
     LogitsProcessor,
     LogitsProcessorList,
-    Qwen2VLImageProcessorPil,
     Qwen3VLForConditionalGeneration,
     TrainerCallback,
 )
-from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 
 from benchmarks.peers.meter import Meter
 from benchmarks.peers.scene import INSTRUCTION, box, frame
+from benchmarks.peers.stock import open_processor
 
 CALL = '<tool_call>\n{"name": "click", "arguments": {"x": 0, "y": 0}}\n</tool_call><|im_end|>'
 TEMPLATE = Path(trl.__file__).parent / "chat_templates" / "qwen3_vl.jinja"
-
-
-class Processor(Qwen3VLProcessor):  # type: ignore[misc]
-    """Without videos, and so without torchvision."""
-
-    def check_argument_for_proper_class(self, *_: Any, **__: Any) -> None:
-        return None
-
-
-# transformers tells processors apart by the name of their class.
-Processor.__name__ = "Qwen3VLProcessor"
 
 
 class ClickBox:
@@ -142,15 +129,7 @@ def main() -> None:
     parser.add_argument("--reply", type=int, default=16, help="tokens; with several turns a tool call decides")
     options = parser.parse_args()
     meter, turns, rows = Meter(), options.turns, options.groups * options.group_size
-    tokenizer = AutoTokenizer.from_pretrained(options.model)
-    if turns > 1:
-        tokenizer.chat_template = TEMPLATE.read_text()
-    processor = Processor(
-        image_processor=Qwen2VLImageProcessorPil.from_pretrained(options.model),
-        tokenizer=tokenizer,
-        video_processor=None,
-        chat_template=tokenizer.chat_template,
-    )
+    processor = open_processor(options.model, TEMPLATE.read_text() if turns > 1 else "")
     model = Qwen3VLForConditionalGeneration.from_pretrained(options.model, dtype=torch.float32)
     settings: dict[str, Any] = {
         "output_dir": "benchmarks/out/peers/trl",
@@ -189,7 +168,7 @@ def main() -> None:
         """As it was, with tool calls forced, and written down: rows, tokens of the prompt, tokens of the reply."""
         prompt = inputs["input_ids"].shape[1]
         if turns > 1:
-            inputs["logits_processor"] = LogitsProcessorList([Forced(tokenizer, prompt)])
+            inputs["logits_processor"] = LogitsProcessorList([Forced(processor.tokenizer, prompt)])
         output: torch.Tensor = plain(**inputs)
         seen.append((len(output), prompt, output.shape[1] - prompt))
         return output
