@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -185,4 +184,4 @@ def nearness(completions: list[Any], **_: Any) -> list[float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
