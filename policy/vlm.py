@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerBase
@@ -139,14 +140,26 @@ class VLM(nn.Module):
         path = model_folder(folder)
         disable_progress_bar()  # type: ignore[no-untyped-call] # transformers': the command line has its own
         try:
-            # Hubs are not asked and code from the folder is never run.
+            # Hubs are not asked, code from the folder is never run, and nothing is unpickled.
             config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-            model = AutoModelForImageTextToText.from_pretrained(
-                path, config=config, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+            opened: tuple[PreTrainedModel, dict[str, Any]] = AutoModelForImageTextToText.from_pretrained(
+                path,
+                config=config,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                dtype=torch.float32,
             )
+            model, loaded = opened
             family = family_of(path, model)
-        except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        except (OSError, ValueError, KeyError, json.JSONDecodeError, SafetensorError) as error:
             raise ModelError(f"{path} holds no image-text-to-text model that transformers can open: {error}") from error
+        # transformers draws at random what it does not find, and goes on.
+        if lost := sorted([*loaded["missing_keys"], *(str(name) for name, *_ in loaded["mismatched_keys"])]):
+            raise ModelError(f"{path} lacks weights that fit its config.json: {lost[0]} and {len(lost) - 1} more")
+        if wrong := next((name for name, p in model.named_parameters() if not p.isfinite().all()), None):
+            raise ModelError(f"{path} holds weights that are not finite, the first is {wrong}: take another model")
         speed_up(model)
         head = ValueHead(int(model.config.get_text_config().hidden_size), privileged) if value_head else None
         if head is not None and (path / VALUE_FILE).is_file():
@@ -208,9 +221,18 @@ class VLM(nn.Module):
     # --- scoring
 
     def collate(self, rows: Sequence[Row]) -> Batch:
-        """Pad rows into one batch."""
+        """Pad rows into one batch.
+
+        Raises:
+            ModelError: a row's image tokens are not as many as the features of its images.
+        """
         prompt = bucket(max(len(r.prompt_ids) for r in rows), 16)
         reply = bucket(max(len(r.reply_ids) for r in rows), 8)
+        for row in rows:
+            placed = int((row.prompt_ids == self.family.image_token_id).sum())
+            features = sum(map(self.family.image_tokens, row.images))
+            if placed != features:
+                raise ModelError(f"the prompt has {placed} image tokens, its images have {features} features")
         ids = np.full((len(rows), prompt + reply), self.tokenizer.pad_token_id, np.int64)
         mask = np.zeros_like(ids)
         for b, row in enumerate(rows):

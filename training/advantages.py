@@ -46,7 +46,7 @@ def normalise(values: Array, groups: Sequence[Hashable], how: Norm) -> Array:
     low, high = np.full(len(size), np.inf), np.full(len(size), -np.inf)
     np.minimum.at(low, index, values)
     np.maximum.at(high, index, values)
-    varied = ((high - low) > EQUAL)[index]
+    varied = ~((high - low) <= EQUAL)[index]  # so that what is not finite stays so: as 0 it would pass for no variance
     if how == "mean_std":
         deviation = np.sqrt(np.bincount(index, centred**2) / size)
         centred = centred / (deviation[index] + EPSILON)
