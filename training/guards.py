@@ -46,8 +46,8 @@ def signs(lines: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> d
     now = lines[-1]
     if _of(now, "sees/change", 1.0) <= BLIND:
         found["blind"] = (
-            "the policy's log-probs no longer change when its images do: the frames do not reach the model, and what it "
-            "learns from here on it learns blindly"
+            "the policy's log-probs no longer change when its images do: the frames do not reach the model, and what "
+            "it learns from here on it learns blindly"
         )
     if _of(now, "sees/blank", 0.0) == 1.0:
         found["blank"] = "every frame of the step is of a single colour: look at episodes/, the worlds draw nothing"
@@ -67,8 +67,8 @@ def signs(lines: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> d
         first, last = _mean(lines[:WINDOW], "entropy"), _mean(recent, "entropy")
         if last < COLLAPSE * first:
             found["entropy"] = (
-                f"entropy fell from {first:.3g} to {last:.3g} nats a token: the policy has stopped trying things. Lower "
-                "--learning-rate, or --entropy 0.001"
+                f"entropy fell from {first:.3g} to {last:.3g} nats a token: the policy has stopped trying things. "
+                "Lower --learning-rate, or --entropy 0.001"
             )
         for term in sorted(weights):
             if text := _hacked(lines[-2 * WINDOW : -WINDOW], recent, term, weights[term]):
@@ -86,8 +86,8 @@ def _hacked(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, An
         return ""
     (a, b), (c, d) = map(fmean, paid), map(fmean, success)
     return (
-        f"a sign of reward hacking: over {2 * WINDOW} steps what the term {term!r} pays rose from {a:.3g} to {b:.3g} while "
-        f"success fell from {c:.0%} to {d:.0%}. Look at the last episodes, and lower --reward.{term}"
+        f"a sign of reward hacking: over {2 * WINDOW} steps what the term {term!r} pays rose from {a:.3g} to {b:.3g} "
+        f"while success fell from {c:.0%} to {d:.0%}. Look at the last episodes, and lower --reward.{term}"
     )
 
 

@@ -49,7 +49,7 @@ class Journal:
     def evaluation(self, tasks: dict[str, Any], step: int, when: str) -> None:
         """A table, and a film of each task's first episode."""
         self.tracker.evaluation(tasks, step, when)
-        with tempfile.TemporaryDirectory() as folder:
+        with _writing(self.out / "wandb"), tempfile.TemporaryDirectory() as folder:
             films = {}
             for episode in record.find(self.out / "episodes" / when):
                 if episode.name.endswith("-0"):

@@ -46,8 +46,8 @@ class Sight:
         """
         if self.rows and self.blank == 1.0:
             raise BlindPolicy(
-                "every frame is of a single colour: the worlds draw nothing. Look at one with handeye play; on the arm, "
-                "check that MuJoCo can draw"
+                "every frame is of a single colour: the worlds draw nothing. Look at one with handeye play; on the "
+                "arm, check that MuJoCo can draw"
             )
         if self.rows and self.change <= BLIND:
             raise BlindPolicy(
