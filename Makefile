@@ -10,7 +10,7 @@ export LP_NUM_THREADS ?= 1
 # Our own `make` is the only one who may decide what pip installs into .venv.
 unexport PYTHONPATH
 
-.PHONY: help setup train test slow lint format bench effects clean
+.PHONY: help setup train test slow lint format bench effects faults clean
 .DEFAULT_GOAL := help
 
 help: ## show these words
@@ -45,6 +45,9 @@ bench: .venv/.ready ## speed of the worlds against named baselines; writes bench
 
 effects: .venv/.ready ## learning experiments of hours
 	$(PY) -m pytest -m effects $(ARGS)
+
+faults: .venv/.ready ## plant faults in real runs and see what comes of them (hours; ARGS="--scale 0.1": minutes)
+	$(PY) -m benchmarks.faults $(ARGS)
 
 clean: ## remove .venv and the caches; runs/ stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

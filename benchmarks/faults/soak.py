@@ -32,9 +32,7 @@ def soak(setting: Setting) -> Outcome:
     start, end = rows[quarter : 2 * quarter], rows[-quarter:]
     memory, cost = (_ratio(start, end, name) for name in ("memory", "cpu"))
     handles = [round(fmean(row["handles"] for row in part), 1) for part in (start, end)]
-    told = (
-        f"{len(rows)} steps: memory × {memory:.3f}, file handles {handles[0]} → {handles[1]}, CPU a step × {cost:.3f}"
-    )
+    told = f"{len(rows)} steps: memory × {memory:.3f}, handles {handles[0]} → {handles[1]}, CPU a step × {cost:.3f}"
     return Outcome(told, memory < 1 + SLACK and handles[1] <= handles[0] and cost < 1 + SLACK)
 
 
