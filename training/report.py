@@ -90,7 +90,7 @@ def write_report(run: Path) -> Path:
     page = render(run)
     path, aside = run / "report.html", run / "report.html.part"
     try:
-        aside.write_text(page, "utf-8")
+        aside.write_text(page, "utf-8", errors="replace")  # a lone surrogate is text, too
         os.replace(aside, path)
     except OSError as error:
         raise ReportError(f"{path} cannot be written: {error}; free some space, then handeye report {run}") from error
