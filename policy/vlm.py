@@ -142,7 +142,7 @@ class VLM(nn.Module):
         try:
             # Hubs are not asked, code from the folder is never run, and nothing is unpickled.
             config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-            opened: tuple[PreTrainedModel, dict[str, Any]] = AutoModelForImageTextToText.from_pretrained(
+            opened: Any = AutoModelForImageTextToText.from_pretrained(
                 path,
                 config=config,
                 local_files_only=True,
@@ -151,7 +151,8 @@ class VLM(nn.Module):
                 output_loading_info=True,
                 dtype=torch.float32,
             )
-            model, loaded = opened
+            model: PreTrainedModel = opened[0]
+            loaded: dict[str, Any] = opened[1]
             family = family_of(path, model)
         except (OSError, ValueError, KeyError, json.JSONDecodeError, SafetensorError) as error:
             raise ModelError(f"{path} holds no image-text-to-text model that transformers can open: {error}") from error

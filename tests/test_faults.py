@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,7 +100,8 @@ def test_a_marker_that_vouches_for_too_little_or_leads_out_is_no_marker(tmp_path
     whole = marker.read_bytes()
     said = json.loads(whole)
     wrong: list[str] = []
-    for files in ([], {}, {"../../x": said["files"]["state.json"]}, {"state.json": 3}, None):
+    claims: list[Any] = [[], {}, {"../../x": said["files"]["state.json"]}, {"state.json": 3}, None]
+    for files in claims:
         marker.write_text(json.dumps(said | {"files": files}))
         assert _told_apart(tmp_path, newest, good, marker, whole, wrong) == "refused"
     marker.write_text(json.dumps(said | {"version": 2}))

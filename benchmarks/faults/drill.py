@@ -97,6 +97,11 @@ def apart(work: Callable[[], Any], log: Path, patience: float = PATIENCE) -> End
     return Ended(os.waitstatus_to_exitcode(raw), log.read_text("utf-8", errors="replace"))
 
 
+def put(owner: Any, name: str, by: Any) -> None:
+    """Replace a function, for good: only in a process that is thrown away."""
+    setattr(owner, name, by)
+
+
 def model(setting: Setting) -> Path:
     """A random model to train."""
     folder = setting.folder / "model"

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.faults.drill import put
 from policy.vlm import VLM
 from training import checkpoint, journal, page, play, record, report, rollout
 from training.update import Learner
@@ -48,8 +49,7 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
 def arm(strike: Strike) -> None:
     """From now on call ``strike(label)`` at every moment, for good: only in a process that is thrown away."""
     for stage, owner, name in STAGES:
-        inner = getattr(owner, name)
-        setattr(owner, name, _wrapped(inner, f"{stage}: {name.lstrip('_')}", strike))
+        put(owner, name, _wrapped(getattr(owner, name), f"{stage}: {name.lstrip('_')}", strike))
 
 
 def _wrapped(inner: Callable[..., Any], label: str, strike: Strike) -> Callable[..., Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.faults.drill import TASK, Outcome, Setting, model, train, words
+from benchmarks.faults.drill import TASK, Outcome, Setting, model, put, train, words
 from policy.engine import Engine
 from policy.families import Qwen3VLFamily
 from training.rewards import TERMS
@@ -89,7 +89,7 @@ def _reward_of_a_world() -> None:
         reward, terminated, truncated, info = advance(self, action)
         return reward, terminated, truncated, info | {"terms": {**info["terms"], "subgoal": float("nan")}}
 
-    world.advance = broken  # type: ignore[attr-defined]
+    put(world, "advance", broken)
 
 
 def _term(steps: int) -> None:
@@ -109,7 +109,7 @@ def _logp() -> None:
         made = generation(self, *args)
         return replace(made, logps=np.full_like(made.logps, np.nan))
 
-    Engine._generation = broken  # type: ignore[method-assign]
+    put(Engine, "_generation", broken)
 
 
 def _weight() -> None:
@@ -121,7 +121,7 @@ def _weight() -> None:
             self.vlm.head.weight[7, 3] = float("nan")
         return figures
 
-    Learner.update = broken  # type: ignore[method-assign]
+    put(Learner, "update", broken)
 
 
 def _frame() -> None:
@@ -133,7 +133,7 @@ def _frame() -> None:
         frames = {name: frame.astype(np.float32) * np.nan for name, frame in observation["frames"].items()}
         return observation | {"frames": frames}
 
-    world.observe = broken  # type: ignore[attr-defined]
+    put(world, "observe", broken)
 
 
 def _blank(step: int) -> None:
@@ -148,8 +148,8 @@ def _blank(step: int) -> None:
             images = [[np.zeros_like(frame) for frame in row] for row in images]
         return inputs(self, images)
 
-    Learner.update = counted  # type: ignore[method-assign]
-    Qwen3VLFamily.image_inputs = dropped  # type: ignore[method-assign]
+    put(Learner, "update", counted)
+    put(Qwen3VLFamily, "image_inputs", dropped)
 
 
 def _one_colour() -> None:
@@ -160,7 +160,7 @@ def _one_colour() -> None:
         observation = observe(self)
         return observation | {"frames": {n: np.full_like(f, 7) for n, f in observation["frames"].items()}}
 
-    world.observe = broken  # type: ignore[attr-defined]
+    put(world, "observe", broken)
 
 
 def _fewer_tokens() -> None:
@@ -170,4 +170,4 @@ def _fewer_tokens() -> None:
         # The prompt's count comes first, the check's after it.
         return tokens(self, frame) - (next(asked) == 0)
 
-    Qwen3VLFamily.image_tokens = broken  # type: ignore[method-assign]
+    put(Qwen3VLFamily, "image_tokens", broken)

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.faults.drill import PATIENCE, Outcome, Setting, model, train, words
+from benchmarks.faults.drill import PATIENCE, Outcome, Setting, model, put, train, words
 from training.distributed import StopRequest
 from training.run import Run
 
@@ -53,5 +53,5 @@ def _watch(samples: Path, seconds: float) -> None:
         last[0] = now
         print(json.dumps(row), file=file)
 
-    Run.log = logged  # type: ignore[method-assign]
-    StopRequest.requested = property(lambda self: time.monotonic() > deadline)  # type: ignore[assignment,method-assign]
+    put(Run, "log", logged)
+    put(StopRequest, "requested", property(lambda self: time.monotonic() > deadline))
