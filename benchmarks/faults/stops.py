@@ -10,6 +10,8 @@ from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
 
+from tqdm import tqdm
+
 from benchmarks.faults import moments
 from benchmarks.faults.drill import Outcome, Setting, digests, model, train, words
 from episode import stream
@@ -50,15 +52,13 @@ def killed(setting: Setting) -> Outcome:
     policy, reference, labels = _reference(setting)
     wanted, wrong = digests(reference), list[str]()
     chosen = _spread(labels, setting.count(50), setting.seed)
-    for index in chosen:
+    for index in tqdm(chosen, leave=False, disable=None):
         run, log = setting.folder / f"run-{index}", setting.folder / f"run-{index}.log"
         done = train(words(policy, run), log, partial(moments.at, index, moments.kill))
-        if done.status != -9:
-            wrong.append(f"{labels[index]}: ended with {done.status}")
-        elif trouble := _goes_on(policy, run, log):
-            wrong.append(f"{labels[index]}: {trouble}")
-        elif digests(run) != wanted or not (run / "report.html").is_file():
-            wrong.append(f"{labels[index]}: another run")
+        trouble = f"ended with {done.status}" if done.status != -9 else _goes_on(policy, run, log)
+        if not trouble and (digests(run) != wanted or not (run / "report.html").is_file()):
+            trouble = "another run"
+        _keep(wrong, labels[index], trouble)
         shutil.rmtree(run, ignore_errors=True)
     stages = Counter(labels[i].split(":")[0] for i in chosen)
     told = ", ".join(f"{stage} {n}" for stage, n in stages.items())
@@ -73,12 +73,11 @@ def disk_full(setting: Setting) -> Outcome:
     writing = [i for i, label in enumerate(labels) if label.split(":")[0] != "rollout" and "update" not in label]
     before = [i for i in writing if labels[i].endswith("before") and "digests" not in labels[i]]
     chosen = [before[i] for i in _spread([labels[i] for i in before], setting.count(30), setting.seed)]
-    for index in chosen:
+    for index in tqdm(chosen, leave=False, disable=None):
         run, log = setting.folder / f"run-{index}", setting.folder / f"run-{index}.log"
         done = train(words(policy, run), log, partial(moments.at, index, moments.full))
         trouble = _one_clear_error(done.status, done.said) or _goes_on(policy, run, log)
-        if trouble or digests(run) != wanted:
-            wrong.append(f"{labels[index]}: {trouble or 'another run'}")
+        _keep(wrong, labels[index], trouble or ("another run" if digests(run) != wanted else ""))
         shutil.rmtree(run, ignore_errors=True)
     small = [_too_small(setting, policy, size) for size in (1, 2, 3, 4)[: setting.count(4)]]
     wrong += [text for text in small if text]
@@ -117,6 +116,13 @@ def _too_small(setting: Setting, policy: Path, megabytes: int) -> str | None:
         return next((f"{megabytes} MB: {p.name}: {checkpoint.damage(p)}" for p in there if checkpoint.damage(p)), "")
     finally:
         subprocess.run(["umount", str(place)], check=False)
+
+
+def _keep(wrong: list[str], label: str, trouble: str) -> None:
+    """Remember what went wrong, and say how it went: a full drill takes an hour."""
+    tqdm.write(f"{label}: {trouble or 'well'}")
+    if trouble:
+        wrong.append(f"{label}: {trouble}")
 
 
 def _told(wrong: list[str]) -> str:
