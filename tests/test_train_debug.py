@@ -179,6 +179,8 @@ def test_a_run_without_variance_says_so_and_stops(model: Path, tmp_path: Path) -
     with pytest.raises(NoVariance, match=r"for 5 steps every group's episodes had the same return\. Use easier"):
         train(strip(model, steps=9, reward={}, save_every=100, episodes_every=100), tmp_path / "run")
     assert [line["updates"] for line in lines(tmp_path / "run")] == [0] * 5
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["learned"] is False and summary["status"] == NoVariance.status == 3
 
 
 def test_groups_without_variance_are_played_again_and_counted(model: Path, tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ class Run:
         broken = [error for errors in gather_objects([t.error for t in played if t.error]) for error in errors]
         if broken:
             lost = f"{len(broken)} episodes could not be played, their groups are left out; the first: {broken[0]}"
-            self._warn(f"broken/{self.done.step + 1}", f"step {self.done.step + 1}: {lost}")
+            self._warn("broken", f"step {self.done.step + 1}: {lost}", again=True)
         first, config = self._sight is None, self.config
         self._sight = probe.look(self.vlm, played, self.layout, config.seed, self.done.step)
         if first and not self.algorithm.expert:
@@ -280,7 +280,7 @@ class Run:
             )
         why = next(filter(None, gather_objects(guards.culprit(episodes))), "the record itself is all finite")
         dropped = f"a gradient was not finite ({why}); the step was dropped, its episodes are in nonfinite/"
-        self._warn(f"nonfinite/{done.step}", f"step {done.step}: {dropped}")
+        self._warn("nonfinite", f"step {done.step}: {dropped}", again=True)
         if done.bad_steps >= BAD_STEPS:
             raise Diverged(f"{BAD_STEPS} steps in a row had gradients that are not finite ({why}); {self._last_good()}")
 
@@ -289,10 +289,10 @@ class Run:
         last = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint"
         return f"{last}. Resume from it with a lower --learning-rate, or study nonfinite/"
 
-    def _warn(self, name: str, text: str) -> None:
-        """Say something once a run; it stands in ``summary.json`` and on the report too."""
-        if self.journal is not None and name not in self.done.warnings:
-            self.done.warnings[name] = text
+    def _warn(self, name: str, text: str, again: bool = False) -> None:
+        """Say something, once a run or ``again``; the first time stands in ``summary.json`` and on the report too."""
+        if self.journal is not None and (again or name not in self.done.warnings):
+            self.done.warnings.setdefault(name, text)
             self.journal.say(text)
 
     def _keep_episodes(self, episodes: Sequence[Trajectory]) -> None:
