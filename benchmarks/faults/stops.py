@@ -17,6 +17,12 @@ from benchmarks.faults.drill import Outcome, Setting, digests, model, train, wor
 from episode import stream
 from training import checkpoint
 
+WRITES = {
+    *(f"save: {name}, before" for name in ("save", "save_file", "write_json", "sync", "rename")),
+    *(f"log: {name}, before" for name in ("fsync", "replace", "write_text", "frame_path")),
+}
+"""Moments at which a full disk is met: just before something is written."""
+
 
 def _reference(setting: Setting) -> tuple[Path, Path, list[str]]:
     """A model, an undisturbed run of it, and the labels of that run's moments."""
@@ -70,8 +76,7 @@ def disk_full(setting: Setting) -> Outcome:
     """Writes that fail; on Linux, where it may be mounted, also a real file system that is too small."""
     policy, reference, labels = _reference(setting)
     wanted, wrong = digests(reference), list[str]()
-    writing = [i for i, label in enumerate(labels) if label.split(":")[0] != "rollout" and "update" not in label]
-    before = [i for i in writing if labels[i].endswith("before") and "digests" not in labels[i]]
+    before = [i for i, label in enumerate(labels) if label in WRITES]
     chosen = [before[i] for i in _spread([labels[i] for i in before], setting.count(30), setting.seed)]
     for index in tqdm(chosen, leave=False, disable=None):
         run, log = setting.folder / f"run-{index}", setting.folder / f"run-{index}.log"
@@ -79,7 +84,7 @@ def disk_full(setting: Setting) -> Outcome:
         trouble = _one_clear_error(done.status, done.said) or _goes_on(policy, run, log)
         _keep(wrong, labels[index], trouble or ("another run" if digests(run) != wanted else ""))
         shutil.rmtree(run, ignore_errors=True)
-    small = [_too_small(setting, policy, size) for size in (1, 2, 3, 4)[: setting.count(4)]]
+    small = [_too_small(setting, policy, size) for size in (2, 3, 1, 4)[: setting.count(4)]]
     wrong += [text for text in small if text]
     mounted = [text for text in small if text is not None]
     told = f"{len(chosen)} failing writes, {len(mounted)} file systems that were too small, {len(wrong)} wrong"
