@@ -22,7 +22,7 @@ from training.config import PRESETS
 from training.loop import resumed
 from training.run import begin_folder
 
-RUNS = ("killed", "damaged", "not_finite")
+RUNS = ("killed", "damaged")
 
 
 def run(tmp_path: Path, *words: str) -> list[dict[str, object]]:
@@ -35,10 +35,10 @@ def run(tmp_path: Path, *words: str) -> list[dict[str, object]]:
     return rows
 
 
-def test_runs_that_are_killed_damaged_and_poisoned(tmp_path: Path) -> None:
-    rows = run(tmp_path, "--scale", "0.06", "--seed", "3", "--only", *RUNS)
+def test_runs_that_are_killed_and_checkpoints_that_are_damaged(tmp_path: Path) -> None:
+    rows = run(tmp_path, "--scale", "0.04", "--seed", "3", "--only", *RUNS)
     assert [row["name"] for row in rows] == list(RUNS) and all(row["passed"] for row in rows)
-    assert str(rows[0]["measured"]).startswith("3 of 3 bit-identical")
+    assert str(rows[0]["measured"]).startswith("2 of 2 bit-identical")
 
 
 @pytest.mark.slow
