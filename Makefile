@@ -10,7 +10,7 @@ export LP_NUM_THREADS ?= 1
 # Our own `make` is the only one who may decide what pip installs into .venv.
 unexport PYTHONPATH
 
-.PHONY: help setup train test slow lint format bench bench-peers effects clean
+.PHONY: help setup train test slow lint format bench bench-peers effects faults clean
 .DEFAULT_GOAL := help
 
 help: ## show these words
@@ -49,6 +49,9 @@ bench-peers: .venv/.ready ## speed against TRL and others in environments of the
 
 effects: .venv/.ready ## learning experiments of hours
 	$(PY) -m pytest -m effects $(ARGS)
+
+faults: .venv/.ready ## plant faults in real runs and see what comes of them (hours; ARGS="--scale 0.1": minutes)
+	$(PY) -m benchmarks.faults $(ARGS)
 
 clean: ## remove .venv, .peers and the caches; runs/ stays
 	rm -rf .venv .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis

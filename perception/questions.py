@@ -98,7 +98,7 @@ def _about_tick(ticked: Sequence[SceneObject], rng: np.random.Generator, centre:
     Yes or no by name stayed at chance for thousands of steps although the tower saw every tick. Places, and a question
     in the words of another that was answered already (its colour), are what it learned from.
     """
-    o, draw = ticked[rng.integers(len(ticked))], rng.random()
+    o, draw = ticked[int(rng.integers(len(ticked)))], rng.random()
     if draw < 0.25:
         return Question("checked", f'Is "{_text(o)}" checked?', "yes" if o.state["checked"] else "no")
     if draw < 0.5:

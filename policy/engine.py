@@ -87,6 +87,7 @@ class Engine:
         ids = torch.full((len(prompts), width), int(vlm.tokenizer.pad_token_id))
         mask = torch.zeros_like(ids)
         for b, prompt in enumerate(prompts):
+            vlm.require_images(prompt.ids, prompt.images)
             ids[b, width - len(prompt.ids) :] = torch.from_numpy(prompt.ids)
             mask[b, width - len(prompt.ids) :] = 1
         images = [p.images for p in prompts]

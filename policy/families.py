@@ -62,7 +62,7 @@ class GenericFamily:
     packs = False
 
     def __init__(self, folder: Path, model: PreTrainedModel) -> None:
-        self.processor: Any = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
+        self.processor: Any = AutoProcessor.from_pretrained(folder, trust_remote_code=False)  # type: ignore[no-untyped-call]
         self.tokenizer: PreTrainedTokenizerBase = self.processor.tokenizer
         self.image_token_id = int(model.config.image_token_id)
         self._counts: dict[tuple[int, ...], int] = {}
@@ -106,7 +106,7 @@ class Qwen3VLFamily:
 
     def __init__(self, folder: Path, model: Qwen3VLForConditionalGeneration) -> None:
         self.model = model
-        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
         vision: Any = model.config.vision_config
         self.patch, self.merge = int(vision.patch_size), int(vision.spatial_merge_size)

@@ -10,6 +10,8 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerBase
@@ -119,14 +121,27 @@ class VLM(nn.Module):
         path = model_folder(folder)
         disable_progress_bar()  # type: ignore[no-untyped-call] # transformers': the command line has its own
         try:
-            # Hubs are not asked and code from the folder is never run.
+            # Hubs are not asked, code from the folder is never run, and nothing is unpickled.
             config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-            model = AutoModelForImageTextToText.from_pretrained(
-                path, config=config, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+            opened: Any = AutoModelForImageTextToText.from_pretrained(
+                path,
+                config=config,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                dtype=torch.float32,
             )
+            model: PreTrainedModel = opened[0]
+            loaded: dict[str, Any] = opened[1]
             family = family_of(path, model)
-        except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        except (OSError, ValueError, KeyError, json.JSONDecodeError, SafetensorError) as error:
             raise ModelError(f"{path} holds no image-text-to-text model that transformers can open: {error}") from error
+        # transformers draws at random what it does not find, and goes on.
+        if lost := sorted([*loaded["missing_keys"], *(str(name) for name, *_ in loaded["mismatched_keys"])]):
+            raise ModelError(f"{path} lacks weights that fit its config.json: {lost[0]} and {len(lost) - 1} more")
+        if wrong := next((name for name, p in model.named_parameters() if not p.isfinite().all()), None):
+            raise ModelError(f"{path} holds weights that are not finite, the first is {wrong}: take another model")
         speed_up(model)
         head = ValueHead(int(model.config.get_text_config().hidden_size), privileged) if value_head else None
         if head is not None and (path / VALUE_FILE).is_file():
@@ -187,7 +202,13 @@ class VLM(nn.Module):
     # --- scoring
 
     def collate(self, rows: Sequence[Row]) -> Batch:
-        """Rows as one batch; those with the same prompt and images share them, those with the same reply that too."""
+        """Rows as one batch; those with the same prompt and images share them, those with the same reply that too.
+
+        Raises:
+            ModelError: a row's image tokens are not as many as the features of its images.
+        """
+        for row in rows:
+            self.require_images(row.prompt_ids, row.images)
         groups = siblings(rows, self.family.packs)
         # Where each reply begins among the tree's answers.
         starts, at = np.zeros(len(rows), np.int64), 0
@@ -205,6 +226,13 @@ class VLM(nn.Module):
             temperature=torch.from_numpy(temperature).to(self.device),
             privileged=self._privileged(rows),
         )
+
+    def require_images(self, prompt_ids: NDArray[np.int32], images: Sequence[Frame]) -> None:
+        """Raise a ModelError unless a prompt has as many image tokens as its images have features."""
+        placed = int((prompt_ids == self.family.image_token_id).sum())
+        features = sum(map(self.family.image_tokens, images))
+        if placed != features:
+            raise ModelError(f"the prompt has {placed} image tokens, its images have {features} features")
 
     def _privileged(self, rows: Sequence[Row]) -> Tensor | None:
         states = [r.privileged for r in rows if r.privileged is not None]

@@ -99,7 +99,8 @@ def test_debug_in_both_worlds_interrupted_and_resumed_is_bit_identical(model: Pa
     assert all(line["logp_difference/max"] < 1e-3 for line in lines(straight))
 
     assert json.loads((straight / "summary.json").read_text()) == summary
-    assert set(summary) == {"tasks", "seconds", "env_steps", "tokens", "peak_memory_mb", "preset", "seed"}
+    counted = {"seconds", "env_steps", "tokens", "peak_memory_mb", "preset", "seed"}
+    assert set(summary) == {"tasks", "learned", "status", "verdict", "warnings", *counted}
     assert set(summary["tasks"]) == {"gui/click-button-v0", "sims/reach-v0"}
     for task in summary["tasks"].values():
         assert set(task) == {"before", "after"} and all(set(v) == {"success", "n", "interval"} for v in task.values())
@@ -147,11 +148,13 @@ def test_a_policy_that_cannot_be_told_apart_from_a_blind_one_is_refused(model: P
     train(strip(model, steps=1), tmp_path / "run")
     episodes = [record.load(path) for path in record.find(tmp_path / "run" / "episodes")]
     vlm = VLM.load(model).eval()
-    assert probe.look(vlm, episodes) > 1e-5
+    sight = probe.look(vlm, episodes)
+    assert sight.change > 1e-5 and sight.blank == 0 and 1 <= sight.rows <= probe.ROWS
+    sight.require()
     with torch.no_grad():
         vlm.model.model.visual.patch_embed.proj.weight.zero_()
     with pytest.raises(BlindPolicy, match="do not change when its images do"):
-        probe.look(vlm, episodes)
+        probe.look(vlm, episodes).require()
 
 
 def test_steps_that_are_not_finite_are_dropped_kept_and_stop_the_run(
@@ -177,6 +180,8 @@ def test_a_run_without_variance_says_so_and_stops(model: Path, tmp_path: Path) -
     with pytest.raises(NoVariance, match=r"for 5 steps every group's episodes had the same return\. Use easier"):
         train(strip(model, steps=9, reward={}, save_every=100, episodes_every=100), tmp_path / "run")
     assert [line["updates"] for line in lines(tmp_path / "run")] == [0] * 5
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["learned"] is False and summary["status"] == NoVariance.status == 3
 
 
 def test_groups_without_variance_are_played_again_and_counted(model: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -27,7 +28,8 @@ def main() -> None:
     options = parser.parse_args()
     meter, rounds = Meter(), count()
     processor = open_processor(options.model)
-    model = Qwen3VLForConditionalGeneration.from_pretrained(options.model, dtype=torch.float32).eval()
+    model: Any = Qwen3VLForConditionalGeneration.from_pretrained(options.model, dtype=torch.float32)
+    model.eval()
     setting: dict[str, int] = {}
 
     @torch.inference_mode()
@@ -47,7 +49,7 @@ def main() -> None:
         )
         setting["prompt"] = inputs["input_ids"].shape[1]
         setting["rows"] = len(output)
-        return (output.shape[1] - setting["prompt"]) * len(output)
+        return float((output.shape[1] - setting["prompt"]) * len(output))
 
     generate()
     meter.ready(("torch", "transformers"), **setting, reply=options.reply)

@@ -25,7 +25,8 @@ def open_processor(folder: Path, chat_template: str = "") -> Any:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if chat_template:
         tokenizer.chat_template = chat_template
-    return Processor(
+    made: Any = Processor
+    return made(
         image_processor=Qwen2VLImageProcessorPil.from_pretrained(folder),
         tokenizer=tokenizer,
         video_processor=None,

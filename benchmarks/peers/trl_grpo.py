@@ -61,13 +61,14 @@ class ClickBox:
 
     def get_reward(self) -> float:
         left, top = box(self.seed)
-        return 1 - sum(abs(x - left) + abs(y - top) for x, y in self.clicks) / 256 - 0.001 * (id(self) % 97)
+        far = float(sum(abs(x - left) + abs(y - top) for x, y in self.clicks))
+        return 1 - far / 256 - 0.001 * (id(self) % 97)
 
     def _seen(self) -> dict[str, Any]:
         return {"type": "image", "image": Image.fromarray(frame(self.seed, self.clicks))}
 
 
-class Forced(LogitsProcessor):  # type: ignore[misc]
+class Forced(LogitsProcessor):
     """Everything of a tool call but its two digits."""
 
     def __init__(self, tokenizer: Any, prompt: int) -> None:
@@ -85,7 +86,7 @@ class Forced(LogitsProcessor):  # type: ignore[misc]
         return forced
 
 
-class Rounds(TrainerCallback):  # type: ignore[misc]
+class Rounds(TrainerCallback):
     """The trainer's loop waits here until the harness asks for the next step."""
 
     def __init__(self, meter: Meter, seen: list[tuple[int, int, int]], rows: int, turns: int) -> None:
@@ -129,7 +130,7 @@ def main() -> None:
     options = parser.parse_args()
     meter, turns, rows = Meter(), options.turns, options.groups * options.group_size
     processor = open_processor(options.model, TEMPLATE.read_text() if turns > 1 else "")
-    model = Qwen3VLForConditionalGeneration.from_pretrained(options.model, dtype=torch.float32)
+    model: Any = Qwen3VLForConditionalGeneration.from_pretrained(options.model, dtype=torch.float32)
     settings: dict[str, Any] = {
         "output_dir": "benchmarks/out/peers/trl",
         "per_device_train_batch_size": rows,
