@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from policy.families import ModelError
+from policy.packing import Row
 from policy.tiny import TinyShape, build_tiny
 from policy.value import ValueHead
-from policy.vlm import VLM, Row
+from policy.vlm import VLM
 from tests.fake_worlds import Strip
 from training.critic import Layout
 from training.losses import clipped_surrogate, masked
@@ -81,6 +82,47 @@ def test_the_policys_gradient_does_not_know_the_privileged_state(model: Path) ->
         assert all(p.grad is None or not p.grad.any() for p in vlm.value_head.parameters())
     assert values[0] != values[1]
     assert gradients[0] and all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_rows_that_share_a_prompt_and_a_reply_keep_their_own_privileged_states(model: Path) -> None:
+    """Log-probs and gradients of rows packed behind one prompt are those of each row by itself, with its own state."""
+    vlm = VLM.load(model).eval()
+    prompt, short, long = (np.arange(20, 20 + n, dtype=np.int32) for n in (5, 2, 4))
+    # The same reply in two states, another in a third, and a row of another prompt.
+    said = [(prompt, long, 0.0), (prompt, short, 2.0), (prompt, long, 5.0), (short, long, 1.0)]
+    rows = [Row(asked, reply, (), privileged=np.full(2, c, np.float32)) for asked, reply, c in said]
+    plain = vlm(vlm.collate(rows)).logps
+    vlm.see_privileged(2)
+    batch = vlm.collate(rows)
+    assert batch.tree.ids.shape[0] == 2 and len(batch.tree.targets) == 10 < len(batch.order) == 14
+    assert torch.equal(vlm(batch).logps, plain)  # f = 0 at first
+    assert vlm.adapter is not None
+    last = vlm.adapter[2]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.normal_(last.weight, generator=torch.Generator().manual_seed(0))
+
+    def learned() -> dict[str, torch.Tensor]:
+        found = {name: p.grad.clone() for name, p in vlm.named_parameters() if p.grad is not None}
+        vlm.zero_grad()
+        return found
+
+    weight = torch.arange(1.0, 5.0)  # of each row, so that what belongs to whom matters
+    together = vlm(batch).logps
+    (weight[:, None] * together).sum().backward()
+    packed = learned()
+    for i, row in enumerate(rows):
+        alone = vlm(vlm.collate([row])).logps[0]
+        torch.testing.assert_close(together[i, : len(alone)], alone, atol=1e-5, rtol=1e-5)
+        (weight[i] * alone.sum()).backward()
+    for name, gradient in learned().items():
+        torch.testing.assert_close(packed[name], gradient, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(together[0], together[2], atol=1e-2)
+    # By hand: the LM head reads h + f(h, c).
+    tree = vlm.collate([rows[2]]).tree
+    hidden = vlm.answers(tree)[0]
+    logits = vlm.head(hidden + vlm.adapter(torch.cat([hidden, torch.full((4, 2), 5.0)], -1)))
+    wanted = vlm.distribution(logits, torch.ones(4)).gather(1, tree.targets[:, None])[:, 0]
+    torch.testing.assert_close(together[2], wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_a_critic_of_other_tasks_is_refused(model: Path, tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from episode import ControlStep, Decision, Generation, Outcome, Task, Trajectory
 from policy.agent import dialect_of
 from policy.codecs import codec_named
 from policy.context import ContextBuilder
+from policy.packing import Row
 from policy.tiny import TinyShape, build_tiny
-from policy.vlm import VLM, Row
+from policy.vlm import VLM
 from tests.fake_worlds import SIDE, Strip
 from training import checkpoint, worlds
 from training.algorithms import ALGORITHMS
@@ -28,8 +29,8 @@ from training.judges import Judge
 from training.loop import Interrupted, train
 from training.preferences import margins, preference_loss, ratio
 from training.rewards import RewardWeights, score
-from training.run import MissingCapability
 from training.samples import samples_of
+from training.start import MissingCapability
 from training.update import Learner, _Sums
 
 SHAPE = TinyShape(vision_depth=1, vision_hidden=32, vision_heads=2, hidden=64, layers=1, heads=2, feed_forward=64)
@@ -108,7 +109,7 @@ def test_dpos_credit_has_the_gradient_of_its_loss(model: Path) -> None:
 
     vlm.zero_grad()
     rows = [s.row for s in samples]
-    mask = torch.zeros(len(rows), 8, dtype=torch.bool)
+    mask = torch.zeros(len(rows), max(len(s.mask) for s in samples), dtype=torch.bool)
     for i, s in enumerate(samples):
         mask[i, : len(s.mask)] = torch.from_numpy(s.mask)
     with torch.no_grad():

@@ -29,15 +29,16 @@ from torch import Tensor
 
 from episode import Decision, Trajectory
 from policy.context import ContextBuilder, turn_text
+from policy.packing import Row
 from policy.value import ValueHead
-from policy.vlm import VLM, Row, Scores
+from policy.vlm import VLM, Scores
 from training.batch import returns_of, sampled_of
 from training.config import Config
 from training.critic import Layout
 from training.distributed import all_reduce_gradients, all_reduce_sum, broadcast_module
 from training.losses import masked
 from training.preferences import margins, preference_loss, pulls, ranked_pairs, sides, turn_advantage
-from training.samples import micro_batches, row_of
+from training.samples import row_of
 from training.trainee import Trainee, padded, score
 
 PASSES = 4
@@ -167,7 +168,7 @@ class Judge(Trainee):
     def _descend(self, cases: Sequence[Case], weights: Tensor, step: int) -> None:
         """One optimiser step along Σ weight · score: the gradient of the loss whose ``pulls`` the weights are."""
         self.optimizer.zero_grad(set_to_none=True)
-        for indices in micro_batches([case.row for case in cases], self.config.token_budget):
+        for indices in self.walk([case.row for case in cases]):
             scores = self._score([cases[i] for i in indices])
             (-(weights[indices].to(scores.device) * scores).sum()).backward()  # type: ignore[no-untyped-call]
         all_reduce_gradients(self.vlm)
@@ -177,7 +178,7 @@ class Judge(Trainee):
     def _scores(self, cases: Sequence[Case]) -> Tensor:
         """[B] on the CPU."""
         scores = torch.zeros(len(cases))
-        for indices in micro_batches([case.row for case in cases], self.config.token_budget):
+        for indices in self.batches([case.row for case in cases]):
             scores[indices] = self._score([cases[i] for i in indices]).float().cpu()
         return scores
 

@@ -285,6 +285,10 @@ def _play(episode: _Live, turn: Turn) -> bool:
 
 def _check(observation: Observation) -> None:
     """A simulation that blew up says so only by its numbers."""
+    for camera, frame in observation["frames"].items():
+        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or not frame.size:
+            shown = f"{frame.dtype} {list(frame.shape)}" if isinstance(frame, np.ndarray) else type(frame).__name__
+            raise WorldError(f"camera {camera!r} gave {shown} instead of a frame, uint8 [H, W, 3]")
     if "proprio" in observation and not np.isfinite(observation["proprio"]).all():
         raise WorldError(f"the body's state is not finite: {observation['proprio']}")
 
@@ -298,7 +302,11 @@ def _execute(episode: _Live, decision: Decision, actions: Sequence[Any]) -> tupl
             _, terminated, truncated, info = world.advance(action)
         else:
             episode.observation, _, terminated, truncated, info = world.step(action)
-        decision.steps.append(ControlStep(action, dict(info["terms"]), float(info["progress"]), 0.0))
+        terms, held = {str(k): float(v) for k, v in info["terms"].items()}, float(info["progress"])
+        for name, value in (*terms.items(), ("progress", held)):
+            if not np.isfinite(value):
+                raise WorldError(f"the reward term {name!r} is {value}")
+        decision.steps.append(ControlStep(action, terms, held, 0.0))
         ended = terminated or truncated
         if ended:
             break

@@ -24,18 +24,19 @@ from policy.codecs import codec_named
 from policy.context import ContextBuilder
 from policy.engine import Sampling
 from policy.vlm import VLM
-from training import checkpoint, probe, record
+from training import checkpoint, guards, probe, record
 from training.algorithms import algorithm, require_groups
-from training.config import Config, ConfigError, dumps
+from training.config import Config
 from training.critic import Layout
 from training.curriculum import plan, shown_groups
 from training.distributed import all_reduce_sum, barrier, broadcast_module, device, gather_objects, rank
 from training.evaluate import evaluate
-from training.journal import Journal
+from training.journal import Journal, write_whole
 from training.judges import Judge
 from training.metrics import flat_groups, step_metrics, whole_groups
 from training.rewards import RewardWeights
 from training.rollout import EpisodeSpec
+from training.start import layout_of, require
 from training.update import Learner
 from training.worlds import WorldPool, import_modules, resolve
 
@@ -43,8 +44,8 @@ BAD_STEPS = 3
 """Steps in a row with something that is not finite, after which the run stops."""
 FILMED = 2
 """Episodes a task that are kept of each evaluation."""
-FLAT = 5
-"""Steps in a row without a gradient, after which the run says so, and stops where it never had one."""
+LEARNED_NOTHING = 3
+"""Exit status of the command line after a run that learned nothing."""
 LONELY = 0.9
 """Share of decisions alone in their step group above which a step term is said to be idle."""
 
@@ -54,11 +55,9 @@ class Diverged(HandeyeError):
 
 
 class NoVariance(HandeyeError):
-    """In no group of the run did two episodes have different returns."""
+    """In no group of the run did two episodes have different returns: it learned nothing."""
 
-
-class MissingCapability(HandeyeError):
-    """An algorithm needs something of a world that it does not have."""
+    status = LEARNED_NOTHING
 
 
 @dataclass
@@ -81,6 +80,8 @@ class Progressed:
     before: dict[str, Any] = field(default_factory=dict)
     """The evaluation before training."""
     after: dict[str, Any] = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)
+    """What the guards said, by a short name; on the first rank."""
 
 
 class Run:
@@ -95,8 +96,8 @@ class Run:
         self.algorithm = algorithm(config.algorithm)
         require_groups(config)
         self.pool = WorldPool()
-        self._require_capabilities()
-        self.layout = self._layout() if Privileged in self.algorithm.needs else None
+        require(config.algorithm, self.algorithm.needs, self.task_ids, self.pool)
+        self.layout = layout_of(self.task_ids, self.pool) if Privileged in self.algorithm.needs else None
         source = checkpoint.find(resume) if resume is not None else None
         self.vlm = self._load(
             config.policy if source is None else source / checkpoint.MODEL, self.algorithm.critic, self._seen()
@@ -112,9 +113,12 @@ class Run:
             for name, judge in self.judges.items():
                 judge.load(checkpoint.load_tensors(source, name))
             self.vlm.weight_version = state["weight_version"]
+            if rank() == 0:
+                checkpoint.set_aside(source.parent, self.done.step)
+        self._saved = self.done.step if source is not None else None
         self._started, self._cpu = time.monotonic() - self.done.seconds, time.process_time()
         self._timed: dict[str, float] = {}
-        self._looked = self.algorithm.expert
+        self._sight: probe.Sight | None = None
         self.journal = Journal(config, out, self.done.step, state.get("tracker")) if rank() == 0 else None
 
     def _load(self, folder: str | Path, value_head: bool = False, layout: Layout | None = None) -> VLM:
@@ -149,24 +153,6 @@ class Run:
         greedy = Sampling(config.temperature, codec.max_tokens, greedy=config.eval_greedy)
         self.judged: Agent = VLMAgent(self.vlm, codec, context, greedy)
 
-    def _require_capabilities(self) -> None:
-        for task_id in self.task_ids:
-            world = self.pool.take(task_id, "train")
-            missing = [need.__name__ for need in self.algorithm.needs if not isinstance(world, need)]
-            self.pool.give(world, task_id, "train")
-            if missing:
-                raise MissingCapability(
-                    f"{self.config.algorithm} needs worlds that are {' and '.join(missing)} (see episode.py); "
-                    f"{task_id} is not: give it that capability, or leave it out with --tasks"
-                )
-
-    def _layout(self) -> Layout:
-        worlds = {task_id: self.pool.take(task_id, "train") for task_id in self.task_ids}
-        layout = Layout.of(worlds)
-        for task_id, world in worlds.items():
-            self.pool.give(world, task_id, "train")
-        return layout
-
     def __enter__(self) -> Self:
         return self
 
@@ -200,14 +186,16 @@ class Run:
 
     def _forget_frames(self) -> None:
         """A step's features depend on nothing before it: a resumed run would not have that in memory."""
-        if not self.config.train_vision:
-            for vlm in self._models():
-                vlm.family.remember()
+        for vlm in self._models():
+            vlm.family.forget()
+
+    def _trained(self) -> list[VLM]:
+        """Policy and judges."""
+        return [self.vlm, *(judge.vlm for judge in self.judges.values())]
 
     def _models(self) -> list[VLM]:
-        """Policy, judges and the policy at the start."""
-        reference = [] if self.learner.reference is None else [self.learner.reference]
-        return [self.vlm, *(judge.vlm for judge in self.judges.values()), *reference]
+        """Those, and the policy at the start where it is kept."""
+        return self._trained() + ([] if self.learner.reference is None else [self.learner.reference])
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -217,11 +205,16 @@ class Run:
         self._timed[name] = self._timed.get(name, 0.0) + time.perf_counter() - start
         trim_memory()
 
-    def check(self, episodes: Sequence[Trajectory]) -> None:
-        """Once a start: the policy must see."""
-        if not self._looked:
-            probe.look(self.vlm, episodes, self._seen())
-            self._looked = True
+    def check(self, played: Sequence[Trajectory]) -> None:
+        """Every step: what broke, and how much of what the policy says depends on what it sees. At first it must."""
+        broken = [error for errors in gather_objects([t.error for t in played if t.error]) for error in errors]
+        if broken:
+            lost = f"{len(broken)} episodes could not be played, their groups are left out; the first: {broken[0]}"
+            self._warn("broken", f"step {self.done.step + 1}: {lost}", again=True)
+        first, config = self._sight is None, self.config
+        self._sight = probe.look(self.vlm, played, self._seen(), config.seed, self.done.step)
+        if first and not self.algorithm.expert:
+            self._sight.require()
 
     def judge(self, episodes: Sequence[Trajectory]) -> dict[str, float]:
         """Let the judges, if there are any, score the episodes and learn from them; their figures."""
@@ -244,7 +237,8 @@ class Run:
         worlds = [v for k, v in played.items() if k.startswith("success/") and k.count("/") == 1]
         done.recent = [*done.recent, sum(worlds) / max(1, len(worlds))][-config.save_every :]
         counters = {"env_steps": done.env_steps, "tokens": done.tokens, "episodes": done.episodes}
-        metrics = {"step": done.step, **played, **figures, **counters}
+        sees = self._sight.figures() if self._sight is not None else {}
+        metrics = {"step": done.step, **played, **figures, **sees, **counters}
         now = time.process_time()
         done.cpu_seconds += all_reduce_sum([now - self._cpu])[0]
         self._cpu = now
@@ -254,24 +248,31 @@ class Run:
             times = {"seconds": done.seconds, "cpu_seconds": done.cpu_seconds}
             self.journal.step(metrics, {"step": done.step, **times, **timings})
         self._timed = {}
+        if self.journal is not None:
+            for name, text in guards.signs(self.journal.lines, self.weights).items():
+                self._warn(name, text)
         self._watch(episodes, played | figures)
 
     def _watch(self, episodes: Sequence[Trajectory], figures: dict[str, float]) -> None:
         """Say when nothing is learned; keep the batch and stop when numbers stop being numbers."""
         done = self.done
+        if bad := next(filter(None, map(guards.bad_weight, self._trained())), ""):
+            raise Diverged(f"step {done.step}: the weights {bad} are not finite; {self._last_good()}")
         done.flat_steps = 0 if figures["updates"] or figures["dropped"] else done.flat_steps + 1
-        if done.flat_steps == FLAT:
+        if done.flat_steps == guards.FLAT:
             mend = (
-                f"not learning: for {FLAT} steps every group's episodes had the same return. Use easier or more varied "
-                "tasks, larger groups or a higher temperature, or begin with a better policy"
+                f"not learning: for {guards.FLAT} steps every group's episodes had the same return. Use easier or more "
+                "varied tasks, larger groups or a higher temperature, or begin with a better policy"
             )
             if not done.optimizer_steps:
+                self.summary()
                 raise NoVariance(mend)
-            self.say(mend)
+            self._warn("flat", mend)
         if Keyed in self.algorithm.needs and done.step == 1 and figures.get("step_groups/1", 0.0) > LONELY:
-            self.say(
+            self._warn(
+                "lonely",
                 f"{figures['step_groups/1']:.0%} of the decisions are alone in their step group, so that "
-                f"{self.config.algorithm} is little more than its episode term: larger groups meet states more often"
+                f"{self.config.algorithm} is little more than its episode term: larger groups meet states more often",
             )
         if not figures["dropped"]:
             done.bad_steps = 0
@@ -281,17 +282,21 @@ class Run:
             record.save(
                 trajectory, self.out / "nonfinite" / checkpoint.name_of(done.step) / f"rank-{rank()}-{index:04}"
             )
-        self.say(f"step {done.step}: a gradient was not finite; the step was dropped, its episodes are in nonfinite/")
+        why = next(filter(None, gather_objects(guards.culprit(episodes))), "the record itself is all finite")
+        dropped = f"a gradient was not finite ({why}); the step was dropped, its episodes are in nonfinite/"
+        self._warn("nonfinite", f"step {done.step}: {dropped}", again=True)
         if done.bad_steps >= BAD_STEPS:
-            saved = checkpoint.listed(self.out / "checkpoints")
-            last = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint"
-            raise Diverged(
-                f"{BAD_STEPS} steps in a row had gradients that are not finite; {last}. "
-                "Resume from it with a lower --learning-rate, or study nonfinite/"
-            )
+            raise Diverged(f"{BAD_STEPS} steps in a row had gradients that are not finite ({why}); {self._last_good()}")
 
-    def say(self, text: str) -> None:
-        if self.journal is not None:
+    def _last_good(self) -> str:
+        saved = checkpoint.listed(self.out / "checkpoints")
+        last = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint"
+        return f"{last}. Resume from it with a lower --learning-rate, or study nonfinite/"
+
+    def _warn(self, name: str, text: str, again: bool = False) -> None:
+        """Say something, once a run or ``again``; the first time stands in ``summary.json`` and on the report too."""
+        if self.journal is not None and (again or name not in self.done.warnings):
+            self.done.warnings.setdefault(name, text)
             self.journal.say(text)
 
     def _keep_episodes(self, episodes: Sequence[Trajectory]) -> None:
@@ -299,7 +304,7 @@ class Run:
         folder = self.out / "episodes" / checkpoint.name_of(self.done.step + 1)
         for trajectory in episodes:
             if trajectory.group in shown and trajectory.episode % self.config.group_size == 0:
-                record.save(trajectory, folder / trajectory.task.id.replace("/", "_"))
+                record.save(trajectory, folder / record.folder_name(trajectory.task.id))
 
     # --- evaluating, saving, ending
 
@@ -312,7 +317,7 @@ class Run:
 
         def keep(index: int, trajectory: Trajectory) -> None:
             if index < FILMED:
-                name = f"{trajectory.task.id.replace('/', '_')}-{index}"
+                name = f"{record.folder_name(trajectory.task.id)}-{index}"
                 record.save(trajectory, self.out / "episodes" / when / name)
 
         tasks: dict[str, Any] = evaluate(
@@ -334,17 +339,18 @@ class Run:
         return tasks
 
     def save(self) -> None:
-        """Write a checkpoint, after making sure that all ranks hold the same weights."""
+        """Write a checkpoint, after making sure that all ranks hold the same weights; not twice of one step."""
+        if self._saved == self.done.step:
+            return
         digest = blake2b(digest_size=16)
-        trained = (self.vlm, *(judge.vlm for judge in self.judges.values()))
-        for tensor in (tensor for vlm in trained for tensor in vlm.state_dict().values()):
+        for tensor in (tensor for vlm in self._trained() for tensor in vlm.state_dict().values()):
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         if len(set(gather_objects(digest.hexdigest()))) > 1:
             raise Diverged("the ranks' weights differ: they no longer train one policy; resume the last checkpoint")
         self.done.seconds = time.monotonic() - self._started
         if self.journal is not None:
             state = {
-                "schema": 1,
+                "schema": checkpoint.SCHEMA,
                 "config": self.config.to_json(),
                 "progress": asdict(self.done),
                 "weight_version": self.vlm.weight_version,
@@ -356,13 +362,15 @@ class Run:
             tensors[checkpoint.OPTIMIZER] = self.learner.optimizer_tensors()
             checkpoint.save(folder, self.done.step, state, self.vlm.save, tensors)
             checkpoint.prune(folder, self.config.keep)
+        self._saved = self.done.step
         barrier()
 
     def summary(self) -> dict[str, Any]:
         """``summary.json``, written by the first rank."""
         scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
         peak = all_reduce_sum([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**20])[0]
-        picked = ("success", "n", "interval")
+        picked, done = ("success", "n", "interval"), self.done
+        learned, why = guards.learned(done.before, done.after, done.optimizer_steps, done.step)
         summary = {
             "tasks": {
                 task_id: {
@@ -372,6 +380,10 @@ class Run:
                 }
                 for task_id in self.task_ids
             },
+            "learned": learned,
+            "status": LEARNED_NOTHING if learned is False else 0,
+            "verdict": why,
+            "warnings": list(done.warnings.values()),
             "seconds": time.monotonic() - self._started,
             "env_steps": self.done.env_steps,
             "tokens": self.done.tokens,
@@ -380,7 +392,7 @@ class Run:
             "seed": self.config.seed,
         }
         if self.journal is not None:
-            (self.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+            write_whole(self.out / "summary.json", json.dumps(summary, indent=2) + "\n")
         return summary
 
 
@@ -388,15 +400,3 @@ def trim_memory() -> None:
     """Hand freed memory back: glibc keeps what tensors of ever new shapes leave behind, gigabytes after some steps."""
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def begin_folder(config: Config, out: Path) -> None:
-    """Make a new run's folder.
-
-    Raises:
-        ConfigError: there is a run in it already.
-    """
-    if (out / "config.json").exists():
-        raise ConfigError(f"{out} already holds a run: give another --out, or --resume {out}")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.json").write_text(dumps(config), "utf-8")

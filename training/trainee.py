@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from policy.vlm import VLM, Row, Scores
+from episode import frame_key
+from policy.packing import Row
+from policy.vlm import VLM, Scores
 from training.config import Config
+from training.samples import micro_batches
 
 
 class Trainee:
@@ -29,6 +32,20 @@ class Trainee:
         self.optimizer = torch.optim.AdamW(
             groups, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
         )
+
+    def batches(self, rows: Sequence[Row]) -> list[list[int]]:
+        """Indices of rows by micro-batch."""
+        return micro_batches(rows, self.config.token_budget, self.vlm.family.packs)
+
+    def walk(self, rows: Sequence[Row]) -> Iterator[list[int]]:
+        """The same one by one: each is scored and walked backward once before the next is asked for.
+
+        So frames that several of them show go through a vision tower that learns once.
+        """
+        batches = self.batches(rows)
+        frames = [{frame_key(image) for i in indices for image in rows[i].images} for indices in batches]
+        for number in self.vlm.family.sharing(frames):
+            yield batches[number]
 
     def descend(self, step: int) -> float:
         """One optimiser step, left out where the gradient is not finite; the gradient's norm before it was clipped."""

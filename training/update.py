@@ -16,7 +16,7 @@ from training.config import Config, ConfigError
 from training.critic import Layout
 from training.distributed import all_reduce_gradients, all_reduce_sum, gather_objects, rank
 from training.losses import aggregate, clipped_surrogate, k3, masked, truncated_weight, value_loss
-from training.samples import Sample, micro_batches, row_of
+from training.samples import Sample, row_of
 from training.trainee import Trainee, padded, score
 
 
@@ -93,7 +93,7 @@ class Learner(Trainee):
         decisions = [(t, d) for t in trajectories for d in t.decisions]
         rows = [row_of(t, d, index, self.layout) for t, d in decisions for index in range(len(d.generations))]
         found: dict[int, NDArray[np.float32]] = {}
-        for indices in micro_batches(rows, self.config.token_budget):
+        for indices in self.batches(rows):
             numbers = taken(score(vlm, [rows[i] for i in indices])).cpu().numpy()
             found.update(zip(indices, numbers, strict=True))
         in_order = iter(found[i] for i in range(len(rows)))
@@ -104,7 +104,7 @@ class Learner(Trainee):
     def _rescored(self, samples: Sequence[Sample]) -> list[Sample]:
         """The samples with log-probs of the weights as they are, and what truncated importance sampling weighs them."""
         rescored = list(samples)
-        for indices in micro_batches([s.row for s in samples], self.config.token_budget):
+        for indices in self.batches([s.row for s in samples]):
             chosen = [samples[i] for i in indices]
             logps = score(self.vlm, [s.row for s in chosen]).logps.cpu()
             mask = padded([s.mask for s in chosen], logps)
@@ -155,16 +155,21 @@ class Learner(Trainee):
 
         Returns the largest difference between recomputed and sampled log-probs, where the weights are still ``fresh``.
         """
-        tokens, rows, valued = all_reduce_sum(
-            [sum(int(s.mask.sum()) for s in samples), len(samples), sum(int(s.valued.sum()) for s in samples)]
+        tokens, rows, sequences, valued = all_reduce_sum(
+            [
+                sum(int(s.mask.sum()) for s in samples),
+                len(samples),
+                sum(s.share * int(s.mask.sum()) for s in samples),
+                sum(int(s.valued.sum()) for s in samples),
+            ]
         )
+        counts = {"tokens": tokens, "rows": rows, "sequences": sequences}
         if not tokens:
             return None
         self.optimizer.zero_grad(set_to_none=True)
         worst = 0.0
-        for indices in micro_batches([s.row for s in samples], self.config.token_budget):
-            chosen = [samples[i] for i in indices]
-            loss, far = self._loss(chosen, sums, tokens, rows, max(valued, 1.0), fresh, surrogate)
+        for indices in self.walk([s.row for s in samples]):
+            loss, far = self._loss([samples[i] for i in indices], sums, counts, max(valued, 1.0), fresh, surrogate)
             loss.backward()  # type: ignore[no-untyped-call]
             worst = max(worst, far)
         all_reduce_gradients(self.vlm)
@@ -174,8 +179,7 @@ class Learner(Trainee):
         self,
         samples: Sequence[Sample],
         sums: _Sums,
-        tokens: float,
-        rows: float,
+        counts: dict[str, float],
         valued: float,
         fresh: bool,
         surrogate: bool,
@@ -189,15 +193,10 @@ class Learner(Trainee):
         assert scores.logps.shape == mask.shape == scores.mask.shape
         logp, old = masked(scores.logps, mask), masked(old, mask)
 
+        share = torch.tensor([s.share for s in samples], device=scores.logps.device)
+
         def total(loss_bt: Tensor) -> Tensor:
-            return aggregate(
-                loss_bt,
-                mask,
-                config.aggregation,
-                tokens=tokens,
-                rows=rows,
-                constant=float(self.longest),
-            )
+            return aggregate(loss_bt, mask, config.aggregation, **counts, share_b=share, constant=float(self.longest))
 
         stopped = torch.zeros_like(mask)
         if surrogate:

@@ -1,0 +1,70 @@
+"""Before a run's first step: its folder, and whether its worlds can do what its algorithm needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from episode import HandeyeError
+from training.config import Config, ConfigError, dumps
+from training.critic import Layout
+from training.journal import write_whole
+from training.worlds import WorldPool
+
+
+class MissingCapability(HandeyeError):
+    """An algorithm needs something of a world that it does not have."""
+
+
+def require(algorithm: str, needs: Sequence[type], task_ids: Sequence[str], pool: WorldPool) -> None:
+    """Refuse tasks whose worlds lack a capability that an algorithm ``needs``.
+
+    Raises:
+        MissingCapability: one does.
+    """
+    for task_id in task_ids:
+        world = pool.take(task_id, "train")
+        missing = [need.__name__ for need in needs if not isinstance(world, need)]
+        pool.give(world, task_id, "train")
+        if missing:
+            raise MissingCapability(
+                f"{algorithm} needs worlds that are {' and '.join(missing)} (see episode.py); "
+                f"{task_id} is not: give it that capability, or leave it out with --tasks"
+            )
+
+
+def layout_of(task_ids: Sequence[str], pool: WorldPool) -> Layout:
+    """The layout of the tasks' privileged states, for critics that see them."""
+    worlds = {task_id: pool.take(task_id, "train") for task_id in task_ids}
+    layout = Layout.of(worlds)
+    for task_id, world in worlds.items():
+        pool.give(world, task_id, "train")
+    return layout
+
+
+def begin_folder(config: Config, out: Path) -> None:
+    """Make a new run's folder.
+
+    Raises:
+        ConfigError: there is a run in it already.
+    """
+    if (out / "config.json").exists():
+        raise ConfigError(f"{out} already holds a run: give another --out, or --resume {out}")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be made: {error}; give another --out") from error
+    write_whole(out / "config.json", dumps(config))
+
+
+def read_config(out: Path) -> Config:
+    """The config of the run in a folder.
+
+    Raises:
+        ConfigError: its config.json cannot be read.
+    """
+    try:
+        return Config.from_json(json.loads((out / "config.json").read_text("utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{out / 'config.json'} cannot be read: {error}; begin anew in another --out") from error
