@@ -18,7 +18,7 @@ from gui_env.toolkit.widget import Widget
 from gui_env.world import Draw, Goal, GuiWorld, say
 
 CONFIRM: dict[Split, tuple[str, ...]] = {
-    "train": ("Save", "OK", "Apply", "Done", "Accept", "Submit", "Update", "Set", "Send", "Yes", "Store", "Keep", "Use"),
+    "train": ("Save", "OK", "Apply", "Done", "Accept", "Submit", "Update", "Set", "Send", "Yes", "Keep", "Use"),
     "heldout": ("Confirm", "Finish"),
 }
 """Captions of the button that confirms: so many that one has to go by its place and colour, not by its word."""
