@@ -16,46 +16,46 @@ from gui_env.toolkit.canvas import Color
 _TRAIN = """
 about accept account action active add address adjust admin advance agenda agree airport album alert align allow alter
 amount anchor animal answer apple apply april archive area arrow artist ask assign attach audio august author auto
-avenue back badge balance bank banner basket beach before begin below bicycle bill bird block blog board body bold
-book border bottle bottom bowl box branch bread break bridge brief bright bring browse brush budget build bundle burst
-button buy cabin cable cake call camera camp candle card career carry cart case cash castle catalog center chair
-change channel chapter chart check cheese cherry choose circle city clean clear click clock clone close cloud coast
-code coffee collect column comment compact compare compose confirm connect contact copy corner cost count country
-course cover create credit crop cup current custom cut cycle daily dance data date day debug decline deep default
-delete deliver demo deposit desert design desk detail device dinner direct discuss disk dismiss display divide dollar
-done door double down draft draw dream drive drop duck early earth east edit effect eight email empty enable end
-energy engine enter entry erase escape estate event every exact exit expand export extra fabric face fact family farm
-fast father feed field figure file fill filter final find finish first fish fit flag flash flight floor flower focus
-fold folder follow font food force forest form format forum forward found four frame free fresh friend front fruit
-full future galaxy game garden gate general gift give glass global gold good grade grand grant graph green grid ground
-group grow guard guest guide half hand happy harvest head health heart heavy height hello help hide high history hold
-holiday home honey hope host hotel hour house human ice icon idea image import inbox index info input insert inside
-install invite island item jacket join journal july jump june keep kettle key kind king kitchen label lake lamp land
-large last later layer layout leaf learn leave left legal length lesson letter level library light limit line link
-lion list load local lock log login logo long look lower lunch machine magic mail main make manage map march margin
-mark market master match maximum meadow media meet member memory menu merge message metal middle minimum minute mirror
-mobile mode model money month moon more morning mother motion mountain mouse move movie music mute name native nature
-near network never new news next night nine north note notice number object ocean offer office offline old online open
-option orange order other outer output owner pack page paint pair panel paper parent park part party pass paste path
-pause pay pencil people pepper person phone photo piano pick picture piece pilot pin place plan planet plant plate
-play plus pocket point policy polish poll pond popular port post power preset press preview price print private
-process product profile project public publish pull pulse push quality queue quick quiet quit quote radio rain random
-range rank rate read ready rebuild receipt recent record redo reduce refresh region reject
+avenue back badge balance bank banner basket beach before begin below bicycle bill bird block blog board body bold book
+border bottle bottom bowl box branch bread break bridge brief bright bring browse brush budget build bundle burst
+button buy cabin cable cake call camera camp candle card career carry cart case cash castle catalog center chair change
+channel chapter chart check cheese cherry choose circle city clean clear click clock clone close cloud coast code
+coffee collect column comment compact compare compose confirm connect contact copy corner cost count country course
+cover create credit crop cup current custom cut cycle daily dance data date day debug decline deep default delete
+deliver demo deposit desert design desk detail device dinner direct discuss disk dismiss display divide dollar done
+door double down draft draw dream drive drop duck early earth east edit effect eight email empty enable end energy
+engine enter entry erase escape estate event every exact exit expand export extra fabric face fact family farm fast
+father feed field figure file fill filter final find finish first fish fit flag flash flight floor flower focus fold
+folder follow font food force forest form format forum forward found four frame free fresh friend front fruit full
+future galaxy game garden gate general gift give glass global gold good grade grand grant graph green grid ground group
+grow guard guest guide half hand happy harvest head health heart heavy height hello help hide high history hold holiday
+home honey hope host hotel hour house human ice icon idea image import inbox index info input insert inside install
+invite island item jacket join journal july jump june keep kettle key kind king kitchen label lake lamp land large last
+later layer layout leaf learn leave left legal length lesson letter level library light limit line link lion list load
+local lock log login logo long look lower lunch machine magic mail main make manage map march margin mark market master
+match maximum meadow media meet member memory menu merge message metal middle minimum minute mirror mobile mode model
+money month moon more morning mother motion mountain mouse move movie music mute name native nature near network never
+new news next night nine north note notice number object ocean offer office offline old online open option orange order
+other outer output owner pack page paint pair panel paper parent park part party pass paste path pause pay pencil
+people pepper person phone photo piano pick picture piece pilot pin place plan planet plant plate play plus pocket
+point policy polish poll pond popular port post power preset press preview price print private process product profile
+project public publish pull pulse push quality queue quick quiet quit quote radio rain random range rank rate read
+ready rebuild receipt recent record redo reduce refresh region reject relax reload remove render repeat reply request
+resize restore resume return review reward right river rocket rose round row run salad sand scale scene score script
+search seat section select series service settle seven shape sheet ship shop show side silent simple site skip slice
+small smooth social sound south spark spell sport square staff stamp start station stay step stop store story street
+studio submit sugar summary sun surface symbol system tag target team text ticket tiger title toggle top total tower
+toy trade train trash tree trip trust twelve undo unit upload urgent valley vector version view violin voice vote walk
+warm water wealth web weight wheel wide wild winter wish word world write year yes zebra zone
 """
 _HELDOUT = """
-relax release reload remind remove rename render repair repeat replace reply report request reset resize resolve
-restore result resume retry return reverse review revoke reward rice right ring river road rocket room rose rotate
-round route row rule run sail salad sample sand save scale scan scene school score screen script scroll search season
-seat second section secure select send series server service session settle setup seven shadow shape share sheet shelf
-ship shirt shop short show shuffle side sign silent silver simple single site size skip sleep slice slide small smart
-smooth snow social sort sound source south space spark speed spell split sport spring square stack staff stage stamp
-star start state station status stay steel step stone stop storage store storm story stream street string studio style
-submit subtle sugar suggest summary summer sun support surface switch symbol sync system table tag talk target task
-team test text theme ticket tide tiger time title today toggle tool top topic total touch tower town toy track trade
-trail train transit trash travel tree trial trip truck trust turn twelve type undo union unit unlock upload upper
-urgent user valley value vector verify version video view village violin visit voice volume vote wagon walk wall warm
-watch water wave wealth weather web week weight west wheel white wide width wild window winter wire wish wood word
-work world wrap write yard year yellow yes young zebra zero zone zoom
+release remind rename repair replace report reset resolve result retry reverse revoke rice ring road room rotate route
+rule sail sample save scan school screen scroll season second secure send server session setup shadow share shelf shirt
+short shuffle sign silver single size sleep slide smart snow sort source space speed split spring stack stage star
+state status steel stone storage storm stream string style subtle suggest summer support switch sync table talk task
+test theme tide time today tool topic touch town track trail transit travel trial truck turn type union unlock upper
+user value verify video village visit volume wagon wall watch wave weather week west white width window wire wood work
+wrap yard yellow young zero zoom
 """
 
 

@@ -17,8 +17,11 @@ from gui_env.toolkit.geometry import Rect
 from gui_env.toolkit.widget import Widget
 from gui_env.world import Draw, Goal, GuiWorld, say
 
-CONFIRM: dict[Split, tuple[str, ...]] = {"train": ("Save", "OK", "Apply", "Done"), "heldout": ("Confirm", "Finish")}
-"""Captions of the button that confirms."""
+CONFIRM: dict[Split, tuple[str, ...]] = {
+    "train": ("Save", "OK", "Apply", "Done", "Accept", "Submit", "Update", "Set", "Send", "Yes", "Keep", "Use"),
+    "heldout": ("Confirm", "Finish"),
+}
+"""Captions of the button that confirms: so many that one has to go by its place and colour, not by its word."""
 RESET = "Reset"
 SHOWN = 4
 """Options that an open dropdown shows at once: not fewer than experts scroll by."""

@@ -80,7 +80,12 @@ class Scatter:
         """Labels to use up before others are drawn."""
 
     def text(self) -> str:
-        return self.words.pop() if self.words else content.label(self.rng, self.split)
+        """A label; two of three are invented, so that letters are read and not words recognised."""
+        if self.words:
+            return self.words.pop()
+        if self.rng.random() < 0.35:
+            return content.invented(self.rng, self.split).capitalize()
+        return content.label(self.rng, self.split)
 
     def font(self) -> Font:
         return Font(round(int(self.rng.integers(10, 13)) * self.scale), bold=bool(self.rng.random() < 0.12))

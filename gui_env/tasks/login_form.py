@@ -26,8 +26,14 @@ PHRASES: dict[Split, tuple[str, ...]] = {
         'Log in with user "{}" and password "{}".',
     ),
 }
-USER: dict[Split, tuple[str, ...]] = {"train": ("User", "Name", "Login"), "heldout": ("Account", "User name")}
-SUBMIT: dict[Split, tuple[str, ...]] = {"train": ("Log in", "Sign in", "Submit", "OK"), "heldout": ("Enter", "Go on")}
+USER: dict[Split, tuple[str, ...]] = {
+    "train": ("User", "Name", "Login", "Email", "Nick", "Member", "Client"),
+    "heldout": ("Account", "User name"),
+}
+SUBMIT: dict[Split, tuple[str, ...]] = {
+    "train": ("Log in", "Sign in", "Submit", "OK", "Log on", "Next", "Start", "Join", "Connect", "Open"),
+    "heldout": ("Enter", "Go on"),
+}
 ALIGN = ("left", "center", "right")
 
 

@@ -27,7 +27,7 @@ PHRASES: dict[Split, tuple[str, ...]] = {
     ),
 }
 TITLES: dict[Split, tuple[str, ...]] = {
-    "train": ("Files", "Songs", "Cities", "People", "Notes"),
+    "train": ("Files", "Songs", "Cities", "People", "Notes", "Teams", "Rooms", "Orders", "Mails"),
     "heldout": ("Books", "Places", "Games"),
 }
 
