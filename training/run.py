@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import torch
 
-from episode import HandeyeError, Keyed, Privileged, Trajectory
+from episode import HandeyeError, Keyed, Outcome, Privileged, Trajectory
 from policy.agent import Agent, ExpertAgent, VLMAgent, dialect_of
 from policy.codecs import codec_named
 from policy.context import ContextBuilder
@@ -29,14 +29,15 @@ from training.algorithms import algorithm, require_groups
 from training.config import Config, ConfigError, dumps
 from training.critic import Layout
 from training.curriculum import plan, shown_groups
-from training.distributed import all_reduce_sum, barrier, broadcast_module, device, gather_objects, rank
+from training.distributed import all_reduce_sum, any_rank, barrier, broadcast_module, device, gather_objects, rank
 from training.evaluate import evaluate
 from training.journal import Journal
 from training.metrics import flat_groups, step_metrics, whole_groups
 from training.rewards import RewardWeights
-from training.rollout import EpisodeSpec
+from training.rollout import BrokenWorld, EpisodeSpec
 from training.update import Learner
-from training.worlds import WorldPool, import_modules, resolve
+from training.workers import WorldFailed, WorldPool
+from training.worlds import import_modules, resolve
 
 BAD_STEPS = 3
 """Steps in a row with something that is not finite, after which the run stops."""
@@ -69,6 +70,9 @@ class Progressed:
     env_steps: int = 0
     tokens: int = 0
     episodes: int = 0
+    retried: int = 0
+    dropped: int = 0
+    """Episodes of groups that were left out because a world broke."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     """Of all ranks together, on training alone."""
@@ -83,17 +87,16 @@ class Progressed:
 
 
 class Run:
-    """Everything that the loop holds. A context: worlds and tracker are closed at its end."""
+    """Everything that the loop holds. A context: the tracker is closed at its end."""
 
-    def __init__(self, config: Config, out: Path, resume: Path | None) -> None:
-        self.config, self.out = config, out
+    def __init__(self, config: Config, out: Path, resume: Path | None, pool: WorldPool) -> None:
+        self.config, self.out, self.pool = config, out, pool
         import_modules(config.imports)
         self.task_ids = resolve(config.tasks)
         plan(config, self.task_ids, 0)  # says now what is wrong with the weights
         self.weights = RewardWeights(**config.reward)
         self.algorithm = algorithm(config.algorithm)
         require_groups(config)
-        self.pool = WorldPool()
         self._require_capabilities()
         self.layout = self._layout() if self.algorithm.critic and Privileged in self.algorithm.needs else None
         source = checkpoint.find(resume) if resume is not None else None
@@ -109,7 +112,7 @@ class Run:
             self.done = Progressed(**state["progress"])
             self.learner.load_optimizer(checkpoint.load_optimizer(source), self.done.optimizer_steps)
             self.vlm.weight_version = state["weight_version"]
-        self._started, self._cpu = time.monotonic() - self.done.seconds, time.process_time()
+        self._started, self._cpu = time.monotonic() - self.done.seconds, self._cpu_now()
         self._timed: dict[str, float] = {}
         self._looked = self.algorithm.expert
         self.journal = Journal(config, out, self.done.step, state.get("tracker")) if rank() == 0 else None
@@ -141,9 +144,15 @@ class Run:
 
     def _require_capabilities(self) -> None:
         for task_id in self.task_ids:
-            world = self.pool.take(task_id, "train")
+            try:
+                world = self.pool.take(task_id, "train")
+            except WorldFailed as error:
+                raise BrokenWorld(
+                    f"{task_id} cannot be made: {error}. Worlds run in a process of their own, which imports the "
+                    "modules named by --import and no others; --world-timeout 0 keeps them in this one"
+                ) from error
             missing = [need.__name__ for need in self.algorithm.needs if not isinstance(world, need)]
-            self.pool.give(world, task_id, "train")
+            self.pool.give(world)
             if missing:
                 raise MissingCapability(
                     f"{self.config.algorithm} needs worlds that are {' and '.join(missing)} (see episode.py); "
@@ -151,10 +160,10 @@ class Run:
                 )
 
     def _layout(self) -> Layout:
-        worlds = {task_id: self.pool.take(task_id, "train") for task_id in self.task_ids}
+        worlds: dict[str, Any] = {task_id: self.pool.take(task_id, "train") for task_id in self.task_ids}
         layout = Layout.of(worlds)
-        for task_id, world in worlds.items():
-            self.pool.give(world, task_id, "train")
+        for world in worlds.values():
+            self.pool.give(world)
         return layout
 
     def __enter__(self) -> Self:
@@ -163,7 +172,6 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.pool.close()
         if self.journal is not None:
             self.journal.close(failed=kind is not None)
 
@@ -188,6 +196,10 @@ class Run:
         flat = [group - first for group in flat_groups(latest, self.weights)]
         return plan(config, self.task_ids, step, flat, attempt + 1)
 
+    def _cpu_now(self) -> float:
+        """CPU seconds of this rank and its worlds."""
+        return time.process_time() + self.pool.usage()[0]
+
     def _forget_frames(self) -> None:
         """A step's features depend on nothing before it: a resumed run would not have that in memory."""
         if not self.config.train_vision:
@@ -201,28 +213,39 @@ class Run:
         self._timed[name] = self._timed.get(name, 0.0) + time.perf_counter() - start
         trim_memory()
 
-    def check(self, episodes: Sequence[Trajectory]) -> None:
-        """Once a start: the policy must see."""
+    def check(self, episodes: Sequence[Trajectory], dropped: Sequence[Trajectory]) -> None:
+        """Say which worlds broke; there must be something to learn from. Once a start: the policy must see."""
+        broken = [t for part in gather_objects([(t.group, t.error) for t in dropped if t.error]) for t in part]
+        if broken:
+            groups = len({group for group, _ in broken})
+            self.say(f"step {self.done.step + 1}: {groups} groups left out, as a world broke: {broken[0][1]}")
+        if broken and not any_rank(bool(episodes)):
+            raise BrokenWorld(
+                f"no episode of step {self.done.step + 1} could be played; the first error: {broken[0][1]}. Mend the "
+                f"world, or leave it out with --tasks; what was learned before goes on with --resume {self.out}"
+            )
         if not self._looked:
             probe.look(self.vlm, episodes, self.layout)
             self._looked = True
 
-    def log(self, episodes: Sequence[Trajectory], broken: int, figures: dict[str, float]) -> None:
+    def log(self, episodes: Sequence[Trajectory], dropped: Sequence[Trajectory], figures: dict[str, float]) -> None:
         """Close the step: counters, metrics.jsonl, timings.jsonl, tracker, bar, and episodes to look at."""
         done, config = self.done, self.config
-        played = step_metrics(episodes, broken, self.weights)
+        played = step_metrics(episodes, dropped, self.weights)
         if done.step % config.episodes_every == 0:
             self._keep_episodes(episodes)
         done.step += 1
         done.env_steps += int(played.pop("env_steps", 0))
         done.tokens += int(played.pop("tokens", 0))
         done.episodes += int(played.pop("episodes", 0))
+        done.retried += int(played["infra/retried"])
+        done.dropped += int(played["infra/dropped"])
         done.optimizer_steps = self.learner.optimizer_steps
         worlds = [v for k, v in played.items() if k.startswith("success/") and k.count("/") == 1]
         done.recent = [*done.recent, sum(worlds) / max(1, len(worlds))][-config.save_every :]
         counters = {"env_steps": done.env_steps, "tokens": done.tokens, "episodes": done.episodes}
         metrics = {"step": done.step, **played, **figures, **counters}
-        now = time.process_time()
+        now = self._cpu_now()
         done.cpu_seconds += all_reduce_sum([now - self._cpu])[0]
         self._cpu = now
         done.seconds = time.monotonic() - self._started
@@ -287,7 +310,10 @@ class Run:
         if self.journal is not None:
             self.journal.note(f"evaluating {when}")
 
+        errors: list[str] = []
+
         def keep(index: int, trajectory: Trajectory) -> None:
+            errors.extend([trajectory.error] if trajectory.outcome is Outcome.INFRA_ERROR else [])
             if index < FILMED:
                 name = f"{trajectory.task.id.replace('/', '_')}-{index}"
                 record.save(trajectory, self.out / "episodes" / when / name)
@@ -304,7 +330,14 @@ class Run:
         )["tasks"]
         self._forget_frames()
         barrier()  # every rank's episodes are on disk
-        self._cpu = time.process_time()
+        self._cpu = self._cpu_now()
+        unplayed = [task_id for task_id, figures in tasks.items() if not figures["n"]]
+        if unplayed:
+            first = next(error for part in gather_objects(errors) for error in part)
+            raise BrokenWorld(
+                f"no held-out episode of {', '.join(unplayed)} could be played; the first error: {first}. Mend the "
+                "world, or leave it out with --tasks"
+            )
         if self.journal is not None:
             self.journal.evaluation(tasks, self.done.step, when)
             self.journal.note("")
@@ -335,7 +368,8 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """``summary.json``, written by the first rank."""
         scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
-        peak = all_reduce_sum([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**20])[0]
+        own, worlds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale, self.pool.usage()[1]
+        peak = all_reduce_sum([(own + worlds) / 2**20])[0]
         picked = ("success", "n", "interval")
         summary = {
             "tasks": {
@@ -349,6 +383,15 @@ class Run:
             "seconds": time.monotonic() - self._started,
             "env_steps": self.done.env_steps,
             "tokens": self.done.tokens,
+            "infra": {
+                "retried": self.done.retried,
+                "dropped": self.done.dropped,
+                "unevaluated": sum(
+                    figures["infra_errors"]
+                    for tasks in (self.done.before, self.done.after)
+                    for figures in tasks.values()
+                ),
+            },
             "peak_memory_mb": peak,
             "preset": self.config.preset,
             "seed": self.config.seed,
