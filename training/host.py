@@ -106,23 +106,26 @@ class Host:
         )
         return Facts(world.embodiment, tuple(methods))
 
-    def reset(self, number: int, seed: int, keep: bool) -> tuple[Task, Moment, State | None]:
-        """Begin an episode; with ``keep`` also a snapshot of its start, where the world can make one."""
-        seat = self._seats[number]
-        seat.observation = None
+    def reset(
+        self, number: int, task_id: str, split: Split, seed: int, keep: bool
+    ) -> tuple[Facts, Task, Moment, State | None]:
+        """Take a world and begin an episode; with ``keep`` also a snapshot of its start, where it can make one."""
+        facts, seat = self.take(number, task_id, split), self._seats[number]
         observation, info = seat.world.reset(seed=seed)
         moment = _moment(seat, observation, subgoals=checks.subgoals(info))
         state = seat.world.snapshot() if keep and isinstance(seat.world, Rewindable) else None
-        return checks.task(info), moment, state
+        return facts, checks.task(info), moment, state
 
-    def restore(self, number: int, state: State) -> Moment:
-        """Begin an episode where another one began."""
-        seat = self._seats[number]
-        seat.observation = None
-        return _moment(seat, seat.world.restore(state))
+    def restore(self, number: int, task_id: str, split: Split, state: State) -> tuple[Facts, Moment]:
+        """Take a world and begin an episode where another one began."""
+        facts, seat = self.take(number, task_id, split), self._seats[number]
+        return facts, _moment(seat, seat.world.restore(state))
 
     def turn(self, number: int, actions: Sequence[Action]) -> Moment:
-        """Take native actions until they or the episode end; frames are drawn once, after the last."""
+        """Take native actions until they or the episode end; frames are drawn once, after the last.
+
+        The world of an episode that has ended is idle again.
+        """
         seat = self._seats[number]
         steps, info, ended, observation = [], None, False, seat.observation
         for action in actions:
@@ -134,13 +137,16 @@ class Host:
             ended = checks.flag(terminated, "terminated") | checks.flag(truncated, "truncated")
             if ended:
                 break
-        return _moment(
+        moment = _moment(
             seat,
             seat.world.observe() if seat.staged else observation,
             steps=tuple(steps),
             subgoals=checks.subgoals(info) if steps else None,
             outcome=checks.outcome(info) if ended else None,
         )
+        if ended:
+            self.give(number)
+        return moment
 
     def ask(self, number: int, name: str, *args: Any) -> Any:
         """An attribute of the world, or what a method of it returns."""
@@ -220,28 +226,28 @@ def serve(descriptor: int, imports: Sequence[str]) -> None:
     """
     faulthandler.enable()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    connection = Connection(descriptor)
+    pipe = Connection(descriptor)
     try:
         import_modules(imports)
     except HandeyeError as error:
-        connection.send(str(error))
+        pipe.send((False, str(error)))
         return
-    connection.send(None)
+    pipe.send((True, None))
     host = Host()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nobody listens any more
         while True:
-            for request in connection.recv():
-                connection.send_bytes(_packed(answer(host, request)))
+            for request in pipe.recv():
+                pipe.send_bytes(_packed(answer(host, request)))
 
 
 def _packed(result: tuple[bool, Any]) -> bytes:
     try:
         return pickle.dumps(result, pickle.HIGHEST_PROTOCOL)
     except Exception as error:
-        return pickle.dumps((False, f"it returned what no pipe can carry ({told(error)})"))
+        return pickle.dumps((False, f"it returned what no other process can read ({told(error)})"))
 
 
 def _end_with_parent() -> None:
     """Standard input ends when the rank has died, by whatever hand; a world may be hanging then."""
-    sys.stdin.buffer.read()
+    os.read(0, 1)
     os._exit(1)

@@ -177,13 +177,14 @@ class _Players:
         spec = self.specs[index]
         group = _group(spec)
         self.begun[index] += 1
-        seat = self.pool.take(spec.task_id, spec.split)
         if group in self.starts:
             task, first, state = self.starts[group]
             # A copy each: a world may continue to write into the state that it was given.
-            moment = replace(seat.begin_at(deepcopy(state)), subgoals=first.subgoals)
+            seat, moment = self.pool.begin_at(spec.task_id, spec.split, deepcopy(state))
+            moment = replace(moment, subgoals=first.subgoals)
         else:
-            task, moment, kept = seat.begin(spec.seed, keep=len(self.groups[group]) > 1)
+            keep = len(self.groups[group]) > 1
+            seat, task, moment, kept = self.pool.begin(spec.task_id, spec.split, spec.seed, keep)
             if kept is not None:
                 self.starts[group] = task, moment, kept
         trajectory = Trajectory(
@@ -208,7 +209,6 @@ class _Players:
             return
         _record(episode, turn, moment)
         if moment.outcome is not None:
-            self.pool.give(episode.seat)
             self.pool.lost[episode.spec.task_id] = 0
             self.done[index] = self.live.pop(index).trajectory
         elif len(episode.trajectory.decisions) >= MAX_DECISIONS:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from itertools import count
 from multiprocessing import Pipe
 from typing import Any, Self
 
-from episode import Action, HandeyeError, Split, State, Task, WorldError
+from episode import Action, Embodiment, HandeyeError, Split, State, Task, WorldError
 from training.distributed import FEW_THREADS
 from training.host import Facts, Host, Moment, Request, answer
 
@@ -59,13 +60,16 @@ class Seat:
     ``isinstance(seat, Scripted)`` says what it says of the world itself. They raise :class:`WorldFailed`.
     """
 
-    def __init__(self, pool: WorldPool, number: int, task_id: str, split: Split) -> None:
+    def __init__(self, pool: WorldPool, number: int, task_id: str) -> None:
         self.pool, self.number, self.generation = pool, number, pool.generation
-        facts: Facts = self.request("take", task_id, split)
         self.task_id = task_id
+        self.embodiment: Embodiment
+
+    def know(self, facts: Facts) -> Self:
         self.embodiment = facts.embodiment
         for name in facts.methods:
             setattr(self, name, partial(self.request, "ask", name))
+        return self
 
     @property
     def alive(self) -> bool:
@@ -81,16 +85,6 @@ class Seat:
         if isinstance(value, WorldFailed):
             raise value
         return value
-
-    def begin(self, seed: int, keep: bool) -> tuple[Task, Moment, State | None]:
-        """Begin an episode; with ``keep`` also a snapshot of its start, where the world can make one."""
-        begun: tuple[Task, Moment, State | None] = self.request("reset", seed, keep)
-        return begun
-
-    def begin_at(self, state: State) -> Moment:
-        """Begin an episode where another one began."""
-        moment: Moment = self.request("restore", state)
-        return moment
 
 
 class WorldPool:
@@ -110,10 +104,26 @@ class WorldPool:
         Raises:
             WorldFailed: it cannot be made.
         """
-        return Seat(self, next(self._numbers), task_id, split)
+        seat = self._seat(task_id)
+        return seat.know(seat.request("take", task_id, split))
+
+    def begin(self, task_id: str, split: Split, seed: int, keep: bool) -> tuple[Seat, Task, Moment, State | None]:
+        """Take a world and begin an episode; with ``keep`` also a snapshot of its start, where it can make one."""
+        seat = self._seat(task_id)
+        facts, task, moment, state = seat.request("reset", task_id, split, seed, keep)
+        return seat.know(facts), task, moment, state
+
+    def begin_at(self, task_id: str, split: Split, state: State) -> tuple[Seat, Moment]:
+        """Take a world and begin an episode where another one began."""
+        seat = self._seat(task_id)
+        facts, moment = seat.request("restore", task_id, split, state)
+        return seat.know(facts), moment
+
+    def _seat(self, task_id: str) -> Seat:
+        return Seat(self, next(self._numbers), task_id)
 
     def turns(self, asked: Sequence[tuple[Seat, Sequence[Action]]]) -> list[Moment | WorldFailed]:
-        """Carry out the native actions of one turn in each of these worlds."""
+        """One turn in each of these worlds, by native actions; a world whose episode has ended is idle again."""
         return self.call([(seat, "turn", (actions,)) for seat, actions in asked])
 
     def give(self, seat: Seat) -> None:
@@ -237,6 +247,8 @@ class _Worker:
 
     def __init__(self, imports: Sequence[str]) -> None:
         self._pipe, theirs = Pipe()
+        self._coming = select.poll()  # many times cheaper than the pipe's own poll()
+        self._coming.register(self._pipe.fileno(), select.POLLIN)
         program = (
             f"import sys; sys.path[:] = {sys.path!r}\n"
             f"from training.host import serve; serve({theirs.fileno()}, {tuple(imports)!r})"
@@ -264,10 +276,10 @@ class _Worker:
         if self._ready:
             return
         try:
-            problem = self.receive(START_LIMIT)
+            well, problem = self.receive(START_LIMIT)
         except _Gone as gone:
             raise WorkerFailed(f"the process for the worlds could not be started: {gone}") from gone
-        if problem is not None:
+        if not well:
             raise WorkerFailed(f"in the process for the worlds: {problem}")
         self._ready = True
 
@@ -277,17 +289,19 @@ class _Worker:
         except OSError as error:
             raise _Gone(self._cause(), asked=False) from error
 
-    def receive(self, limit: float) -> Any:
+    def receive(self, limit: float) -> tuple[bool, Any]:
+        """An answer, which may be ``limit`` seconds in coming."""
         try:
-            if not self._pipe.poll(limit):
+            if not self._coming.poll(limit * 1000):
                 raise _Gone(f"it hung: no answer within {limit:g} s")
             message = self._pipe.recv_bytes()
         except (EOFError, OSError) as error:
             raise _Gone(self._cause()) from error
         try:
-            return pickle.loads(message)
+            result: tuple[bool, Any] = pickle.loads(message)
         except Exception as error:
             return False, f"it returned what this process cannot read ({type(error).__name__}: {error})"
+        return result
 
     def _cause(self) -> str:
         """How it died."""
