@@ -25,11 +25,10 @@ import torch.distributed as dist
 from torch import nn
 
 from episode import HandeyeError
+from training.host import FEW_THREADS
 
 TIMEOUT = timedelta(hours=2)
 """How long a rank waits for the others: longer than any rollout."""
-FEW_THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS")}
-"""What must be in the environment before a process of ours imports numpy, torch and GL."""
 _asked: Path | None = None
 """In a rank that launch() started: the file by whose being there the parent says: finish the step, save, and end."""
 

@@ -41,8 +41,10 @@ from episode import (
     WorldError,
 )
 from training import checks
-from training.worlds import import_modules, make
+from training.worlds import all_tasks, import_modules, make
 
+FEW_THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS")}
+"""What must be in the environment before a process of ours imports numpy, torch and GL."""
 CAPABILITIES = (Rewindable, Keyed, Privileged, Scripted, Described, Staged)
 Request = tuple[int, str, tuple[Any, ...]]
 """Number of the seat, what is asked of it (a key of :data:`REQUESTS`), and with which arguments."""
@@ -232,6 +234,7 @@ def serve(descriptor: int, imports: Sequence[str]) -> None:
     except HandeyeError as error:
         pipe.send((False, str(error)))
         return
+    all_tasks()  # imports every world now, while nobody holds a watch
     pipe.send((True, None))
     host = Host()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nobody listens any more

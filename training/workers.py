@@ -22,8 +22,7 @@ from multiprocessing import Pipe
 from typing import Any, Self
 
 from episode import Action, Embodiment, HandeyeError, Split, State, Task, WorldError
-from training.distributed import FEW_THREADS
-from training.host import Facts, Host, Moment, Request, answer
+from training.host import FEW_THREADS, Facts, Host, Moment, Request, answer
 
 START_LIMIT = 300.0
 """Seconds that a worker may take to import everything."""
