@@ -13,9 +13,9 @@ from tests import fake_worlds
 from tests.fake_worlds import SIDE, Strip
 from training import worlds
 from training.metrics import step_metrics, whole_groups
+from training.pool import WorldPool
 from training.rewards import RewardWeights, UnknownTerm, score, total
 from training.rollout import EpisodeSpec, collect, generation_seed, run_episodes
-from training.workers import WorldPool
 from training.worlds import UnknownTask, resolve
 
 WEIGHTS = RewardWeights(task=1.0, subgoal=1.0)

@@ -36,9 +36,10 @@ from training import checks, worlds
 from training.config import PRESETS, Config
 from training.loop import train
 from training.metrics import step_metrics, whole_groups
+from training.pool import WorkerPool, WorldFailed, WorldPool
 from training.rewards import RewardWeights
 from training.rollout import MAX_LOST, BrokenWorld, EpisodeSpec, collect
-from training.workers import WorkerFailed, WorkerPool, WorldFailed, WorldPool
+from training.worker import WorkerFailed
 
 FAULTS = {0: "raise", 1: "hang", 2: "kill", 3: "exit", 4: "nan", 5: "frame", 6: "unsendable"}
 """Seed to what happens once to one of its two episodes."""
@@ -169,7 +170,7 @@ def test_a_worker_that_cannot_import_says_so() -> None:
 def test_a_hanging_worker_does_not_outlive_its_rank(folder: Path) -> None:
     plant(folder, 0, "hang")
     program = (
-        "from episode import screen_action; from training.workers import WorkerPool\n"
+        "from episode import screen_action; from training.pool import WorkerPool\n"
         "pool = WorkerPool(600, ['tests.faulty_worlds']); seat, *_ = pool.begin('gui/faulty-v0', 'train', 0, False)\n"
         "pool.turns([(seat, [screen_action('click', x=1)] * 2)])\n"
     )

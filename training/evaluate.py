@@ -9,9 +9,9 @@ from typing import Any
 from episode import Outcome, Split, Trajectory
 from policy.agent import Agent
 from training.distributed import gather_objects, share
+from training.pool import WorldPool
 from training.rewards import RewardWeights, total
 from training.rollout import EpisodeSpec, run_episodes
-from training.workers import WorldPool
 
 HELD_OUT_SEED = 1_000_000
 """Seeds from here on are never trained on."""

@@ -1,6 +1,6 @@
 """Worlds behind a desk: what a rollout asks of a world in one turn is one request, answered here.
 
-A :class:`Host` lives in the rank's own process or, started by ``training.workers``, in a process of its own. Nothing
+A :class:`Host` lives in the rank's own process or, started by ``training.pool``, in a process of its own. Nothing
 here may import torch, so that such a process is small and soon there.
 """
 

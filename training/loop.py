@@ -11,11 +11,11 @@ from training import checkpoint
 from training.config import Config
 from training.distributed import StopRequest, any_rank, is_first_process, launch
 from training.metrics import whole_groups
+from training.pool import open_pool
 from training.rewards import score
 from training.rollout import collect
 from training.run import Run, begin_folder
 from training.samples import samples_of
-from training.workers import open_pool
 
 
 class Interrupted(HandeyeError):

@@ -25,8 +25,8 @@ from episode import (
 )
 from policy.agent import Agent, Request, Turn
 from training.host import Moment
+from training.pool import Seat, WorldFailed, WorldPool
 from training.rewards import RewardWeights, score
-from training.workers import Seat, WorldFailed, WorldPool
 
 ATTEMPTS = 3
 """How often an episode's own world may break before the episode counts as an ``infra_error``."""

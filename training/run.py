@@ -33,10 +33,10 @@ from training.distributed import all_reduce_sum, any_rank, barrier, broadcast_mo
 from training.evaluate import evaluate
 from training.journal import Journal
 from training.metrics import flat_groups, step_metrics, whole_groups
+from training.pool import WorldFailed, WorldPool
 from training.rewards import RewardWeights
 from training.rollout import BrokenWorld, EpisodeSpec
 from training.update import Learner
-from training.workers import WorldFailed, WorldPool
 from training.worlds import import_modules, resolve
 
 BAD_STEPS = 3

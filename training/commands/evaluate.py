@@ -59,7 +59,7 @@ def evaluate_rank(args: EvalArgs, task_ids: list[str]) -> dict[str, Any]:
     from training.distributed import rank
     from training.evaluate import evaluate
     from training.players import player
-    from training.workers import open_pool
+    from training.pool import open_pool
     from training.worlds import import_modules
 
     import_modules(args.imports)

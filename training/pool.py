@@ -7,35 +7,20 @@ is gone: what was played in them is played again from its start (``training.roll
 
 from __future__ import annotations
 
-import os
-import pickle
-import select
-import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import count
-from multiprocessing import Pipe
 from typing import Any, Self
 
-from episode import Action, Embodiment, HandeyeError, Split, State, Task, WorldError
-from training.host import FEW_THREADS, Facts, Host, Moment, Request, answer
+from episode import Action, Embodiment, Split, State, Task, WorldError
+from training.host import Facts, Host, Moment, answer
+from training.worker import Gone, Worker
 
-START_LIMIT = 300.0
-"""Seconds that a worker may take to import everything."""
 CLOSE_LIMIT = 2.0
-"""Seconds that it may take to end when it is told to."""
-
-
+"""Seconds that a worker may take to end when it is told to."""
 Asked = tuple["Seat", str, tuple[Any, ...]]
 """A world, what is asked of it (a key of ``training.host.REQUESTS``), and with which arguments."""
-
-
-class WorkerFailed(HandeyeError):
-    """A worker process cannot even be started."""
 
 
 class WorldFailed(WorldError):
@@ -163,7 +148,7 @@ class WorkerPool(WorldPool):
         super().__init__()
         self._limit, self._imports = limit, tuple(imports)
         self._spent, self._last, self._peak = 0.0, 0.0, 0
-        self._worker: _Worker | None = _Worker(self._imports)
+        self._worker: Worker | None = Worker(self._imports)
 
     def call(self, asked: Sequence[Asked]) -> list[Any]:
         worker = self._living()
@@ -176,14 +161,14 @@ class WorkerPool(WorldPool):
             for (seat, _, _), alive in zip(asked, there, strict=True)
         ]
 
-    def _exchange(self, worker: _Worker, asked: Sequence[Asked]) -> list[Any]:
+    def _exchange(self, worker: Worker, asked: Sequence[Asked]) -> list[Any]:
         results: list[Any] = []
         try:
             worker.send([(seat.number, what, args) for seat, what, args in asked])
             for seat, _, _ in asked:
                 well, value = worker.receive(self._limit)
                 results.append(value if well else WorldFailed(value, seat))
-        except _Gone as gone:
+        except Gone as gone:
             self._bury()
             (culprit, _, _), *others = asked[len(results) :]
             results.append(WorldFailed(str(gone), culprit, gone.asked))
@@ -198,7 +183,7 @@ class WorkerPool(WorldPool):
             worker.send([(0, "usage", ())])
             self._last, peak = worker.receive(self._limit)[1]
             self._peak = max(self._peak, peak)
-        except _Gone:
+        except Gone:
             self._bury()
         return self._spent + self._last, self._peak
 
@@ -207,12 +192,12 @@ class WorkerPool(WorldPool):
             self._worker.end(CLOSE_LIMIT)
         self._worker = None
 
-    def _living(self) -> _Worker:
+    def _living(self) -> Worker:
         """The worker, or a new one in place of one that died."""
         if self._worker is not None and self._worker.dead:
             self._bury()
         if self._worker is None:
-            self._worker = _Worker(self._imports)
+            self._worker = Worker(self._imports)
         self._worker.wait_until_ready()
         return self._worker
 
@@ -227,97 +212,3 @@ class WorkerPool(WorldPool):
 def open_pool(limit: float, imports: Sequence[str] = ()) -> WorldPool:
     """Worlds in a worker process, where a request may take ``limit`` seconds; for 0 in this process."""
     return WorkerPool(limit, imports) if limit else WorldPool()
-
-
-class _Gone(Exception):
-    """A worker has died, or hangs; the text says which. ``asked``: it had been given something to do."""
-
-    def __init__(self, text: str, asked: bool = True) -> None:
-        super().__init__(text)
-        self.asked = asked
-
-
-class _Worker:
-    """A process that runs ``training.host.serve``, and this end of its pipe.
-
-    A new interpreter with no more in it than worlds need: nothing of this process's threads, locks or GL goes with it,
-    its program is not run again, and a Ctrl-C in the terminal does not reach it.
-    """
-
-    def __init__(self, imports: Sequence[str]) -> None:
-        self._pipe, theirs = Pipe()
-        self._coming = select.poll()  # many times cheaper than the pipe's own poll()
-        self._coming.register(self._pipe.fileno(), select.POLLIN)
-        program = (
-            f"import sys; sys.path[:] = {sys.path!r}\n"
-            f"from training.host import serve; serve({theirs.fileno()}, {tuple(imports)!r})"
-        )
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", program],
-            stdin=subprocess.PIPE,
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, **FEW_THREADS},
-            start_new_session=True,
-        )
-        theirs.close()
-        self._ready = False
-
-    @property
-    def dead(self) -> bool:
-        return self._process.poll() is not None
-
-    def wait_until_ready(self) -> None:
-        """Until it has imported everything.
-
-        Raises:
-            WorkerFailed: it died over that, or says that it cannot.
-        """
-        if self._ready:
-            return
-        try:
-            well, problem = self.receive(START_LIMIT)
-        except _Gone as gone:
-            raise WorkerFailed(f"the process for the worlds could not be started: {gone}") from gone
-        if not well:
-            raise WorkerFailed(f"in the process for the worlds: {problem}")
-        self._ready = True
-
-    def send(self, requests: list[Request]) -> None:
-        try:
-            self._pipe.send(requests)
-        except OSError as error:
-            raise _Gone(self._cause(), asked=False) from error
-
-    def receive(self, limit: float) -> tuple[bool, Any]:
-        """An answer, which may be ``limit`` seconds in coming."""
-        try:
-            if not self._coming.poll(limit * 1000):
-                raise _Gone(f"it hung: no answer within {limit:g} s")
-            message = self._pipe.recv_bytes()
-        except (EOFError, OSError) as error:
-            raise _Gone(self._cause()) from error
-        try:
-            result: tuple[bool, Any] = pickle.loads(message)
-        except Exception as error:
-            return False, f"it returned what this process cannot read ({type(error).__name__}: {error})"
-        return result
-
-    def _cause(self) -> str:
-        """How it died."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(CLOSE_LIMIT)
-        code = self._process.returncode
-        if code is None:
-            return "its process closed the pipe"
-        return f"its process was killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended ({code})"
-
-    def end(self, limit: float) -> None:
-        """Close the pipe, which tells it to end, and kill it where it has not within ``limit`` seconds."""
-        self._pipe.close()
-        try:
-            self._process.wait(limit)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
