@@ -75,7 +75,7 @@ class Progressed:
     """Episodes of groups that were left out because a world broke."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
-    """Of all ranks together, on training alone."""
+    """Of all ranks and their worlds together, on training alone."""
     optimizer_steps: int = 0
     bad_steps: int = 0
     flat_steps: int = 0
@@ -224,7 +224,7 @@ class Run:
                 f"no episode of step {self.done.step + 1} could be played; the first error: {broken[0][1]}. Mend the "
                 f"world, or leave it out with --tasks; what was learned before goes on with --resume {self.out}"
             )
-        if not self._looked:
+        if episodes and not self._looked:
             probe.look(self.vlm, episodes, self.layout)
             self._looked = True
 
