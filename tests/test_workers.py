@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import pickle
 import signal
@@ -34,6 +35,7 @@ from tests.faulty_worlds import Faulty, plant
 from tests.test_rollout import Expert, Wanderer, story
 from training import checks, worlds
 from training.config import PRESETS, Config
+from training.curriculum import plan
 from training.loop import train
 from training.metrics import step_metrics, whole_groups
 from training.pool import WorkerPool, WorldFailed, WorldPool
@@ -241,6 +243,19 @@ def test_a_run_is_the_same_with_and_without_a_worker(model: Path, tmp_path: Path
         assert summary["infra"] == {"retried": 0, "dropped": 0, "unevaluated": 0}
     within, beside = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("within", "beside"))
     assert within == beside and b'"infra/retried": 0' in within
+
+
+def test_a_run_counts_what_broke(model: Path, folder: Path, tmp_path: Path) -> None:
+    config = debug(model, tasks=Faulty.task_id, imports=("tests.faulty_worlds",))
+    once, always = sorted({spec.seed for spec in plan(config, [Faulty.task_id], 0)})
+    plant(folder, once, "kill")
+    plant(folder, always, "raise", times=9)
+    summary = train(config, tmp_path / "run")
+    [line] = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert (line["episodes"], line["infra/dropped"], line["groups/broken"]) == (2, 2, 1)
+    assert summary["infra"] == {"retried": line["infra/retried"], "dropped": 2, "unevaluated": 0}
+    # Killed once; of the other two episodes one broke three times, and its sibling up to twice before it.
+    assert 1 + 2 <= line["infra/retried"] <= 1 + 2 + 1
 
 
 # --- garbage
