@@ -10,11 +10,11 @@ export LP_NUM_THREADS ?= 1
 # Our own `make` is the only one who may decide what pip installs into .venv.
 unexport PYTHONPATH
 
-.PHONY: help setup train test slow lint format bench effects clean
+.PHONY: help setup train test slow lint format bench bench-peers effects faults clean
 .DEFAULT_GOAL := help
 
 help: ## show these words
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## make .venv: Python packages, and a check of GL for MuJoCo
 
@@ -43,8 +43,15 @@ format: .venv/.ready ## let ruff put the code in its format
 bench: .venv/.ready ## speed of the worlds against named baselines; writes benchmarks/out/worlds.json
 	$(PY) -m benchmarks.worlds $(ARGS)
 
+bench-peers: .venv/.ready ## speed against TRL and others in environments of their own; writes benchmarks/results/
+	@bash scripts/peers.sh
+	$(PY) -m benchmarks.peers $(ARGS)
+
 effects: .venv/.ready ## learning experiments of hours
 	$(PY) -m pytest -m effects $(ARGS)
 
-clean: ## remove .venv and the caches; runs/ stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+faults: .venv/.ready ## plant faults in real runs and see what comes of them (hours; ARGS="--scale 0.1": minutes)
+	$(PY) -m benchmarks.faults $(ARGS)
+
+clean: ## remove .venv, .peers and the caches; runs/ stays
+	rm -rf .venv .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis

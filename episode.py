@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ Action = Any
 
 class HandeyeError(Exception):
     """Base of every error that the project raises on purpose; its text says what was wrong and what to do."""
+
+    status: ClassVar[int] = 2
+    """Exit status of the command that it ends."""
 
 
 class WorldError(HandeyeError):

@@ -1,12 +1,12 @@
 """What differs between families of vision-language models: how frames become model inputs, and where tokens stand.
 
 The generic family uses nothing but the processor of the model's folder. A fast family is declared per model class and
-held to the generic one by parity tests: Qwen3-VL encodes each distinct frame of a batch once.
+held to the generic one by parity tests: Qwen3-VL shares prefixes and the features of frames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,9 +25,7 @@ from transformers import (
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from episode import Frame, HandeyeError, frame_key
-
-CHUNK = 16
-"""Frames that go through the vision tower at once."""
+from policy.frames import Encoded, Features, chunks
 
 
 class ModelError(HandeyeError):
@@ -37,6 +35,8 @@ class ModelError(HandeyeError):
 class Family(Protocol):
     tokenizer: PreTrainedTokenizerBase
     image_token_id: int
+    packs: bool
+    """Whether the model takes masks [B, 1, L, L] and explicit positions, so that rows can share a prefix."""
 
     def image_tokens(self, frame: Frame) -> int:
         """How many placeholder tokens a frame of this size takes in the prompt."""
@@ -47,8 +47,11 @@ class Family(Protocol):
     def positions(self, ids: Tensor, mask: Tensor, images: Sequence[Sequence[Frame]]) -> Tensor:
         """Explicit position ids for padded rows ``ids`` [B, L] with ``mask`` [B, L]; [B, L] or [3, B, L]."""
 
-    def remember(self) -> None:
-        """From now on, and afresh: encode each frame once. Only while the vision tower is frozen; may do nothing."""
+    def sharing(self, uses: Sequence[Collection[str]]) -> Iterator[int]:
+        """Count through micro-batches that show frames by these keys: see :meth:`policy.frames.Features.sharing`."""
+
+    def forget(self) -> None:
+        """Drop remembered features, so that what comes depends on nothing before it."""
 
     def save(self, folder: Path) -> None: ...
 
@@ -56,8 +59,10 @@ class Family(Protocol):
 class GenericFamily:
     """Any image-text-to-text model, through its own processor."""
 
+    packs = False
+
     def __init__(self, folder: Path, model: PreTrainedModel) -> None:
-        self.processor: Any = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
+        self.processor: Any = AutoProcessor.from_pretrained(folder, trust_remote_code=False)  # type: ignore[no-untyped-call]
         self.tokenizer: PreTrainedTokenizerBase = self.processor.tokenizer
         self.image_token_id = int(model.config.image_token_id)
         self._counts: dict[tuple[int, ...], int] = {}
@@ -79,8 +84,12 @@ class GenericFamily:
     def positions(self, ids: Tensor, mask: Tensor, images: Sequence[Sequence[Frame]]) -> Tensor:
         return (mask.long().cumsum(1) - 1).clamp_(min=0)
 
-    def remember(self) -> None:
-        """Left out: the generic path leaves all of this to the model."""
+    def sharing(self, uses: Sequence[Collection[str]]) -> Iterator[int]:
+        """Nothing is shared: the generic path leaves all of this to the model."""
+        yield from range(len(uses))
+
+    def forget(self) -> None:
+        """Nothing is remembered."""
 
     def save(self, folder: Path) -> None:
         self.processor.save_pretrained(folder)
@@ -93,17 +102,18 @@ class Qwen3VLFamily:
     is read for its sizes and used to resize frames that are not whole image tokens.
     """
 
+    packs = True
+
     def __init__(self, folder: Path, model: Qwen3VLForConditionalGeneration) -> None:
         self.model = model
-        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
         vision: Any = model.config.vision_config
         self.patch, self.merge = int(vision.patch_size), int(vision.spatial_merge_size)
         self.temporal = int(vision.temporal_patch_size)
         self.image_token_id = int(model.config.image_token_id)
         self._grids: dict[tuple[int, ...], tuple[int, int]] = {}
-        self.kept: dict[str, tuple[Tensor, tuple[Tensor, ...]]] | None = None
-        """Features and deepstack levels by frame key, while the vision tower is frozen; None while it may change."""
+        self.features = Features(model.model.visual, self._features)
 
     def grid(self, frame: Frame) -> tuple[int, int]:
         """Rows and columns of patches for a frame of this size."""
@@ -147,7 +157,7 @@ class Qwen3VLFamily:
 
         ``last_hidden_state`` has the patches, in blocks of ``merge`` by ``merge``; ``pooler_output`` the tokens.
         """
-        parts = [self._encode(frames[start:stop]) for start, stop in _chunks([f.shape for f in frames])]
+        parts = [self._encode(frames[start:stop]) for start, stop in chunks([f.shape for f in frames])]
         if len(parts) == 1:
             return parts[0]
         whole = parts[0]
@@ -157,17 +167,10 @@ class Qwen3VLFamily:
         whole.deepstack_features = [tuple(f for level in same for f in level) for same in levels]
         return whole
 
-    def _remembered(self, frames: dict[str, Frame]) -> dict[str, tuple[Tensor, tuple[Tensor, ...]]]:
-        """Features of distinct frames, each encoded when it is first asked for."""
-        kept = {} if self.kept is None else self.kept
-        # Equal sizes side by side, so that the vision tower sees long runs.
-        new = sorted((key for key in frames if key not in kept), key=lambda key: frames[key].shape)
-        if new:
-            output = self.encode([frames[key] for key in new])
-            levels = zip(*output.deepstack_features, strict=True) if output.deepstack_features else [()] * len(new)
-            for key, features, deep in zip(new, output.pooler_output, levels, strict=True):
-                kept[key] = features, tuple(deep)
-        return kept
+    def _features(self, frames: Sequence[Frame]) -> list[Encoded]:
+        output = self._encode(frames)
+        levels = zip(*output.deepstack_features, strict=True) if output.deepstack_features else [()] * len(frames)
+        return [(tokens, *deep) for tokens, deep in zip(output.pooler_output, levels, strict=True)]
 
     def _encode(self, frames: Sequence[Frame]) -> Any:
         device = self.model.device
@@ -179,10 +182,10 @@ class Qwen3VLFamily:
         if not flat:
             return {}
         keys = [frame_key(frame) for frame in flat]
-        known = self._remembered(dict(zip(keys, flat, strict=True)))
+        known = self.features.of(dict(zip(keys, flat, strict=True)))
         output = BaseModelOutputWithDeepstackFeatures(
             pooler_output=tuple(known[key][0] for key in keys),  # type: ignore[arg-type] # frame by frame
-            deepstack_features=list(zip(*(known[key][1] for key in keys), strict=True)),  # type: ignore[arg-type]
+            deepstack_features=list(zip(*(known[key][1:] for key in keys), strict=True)),  # type: ignore[arg-type]
         )
         return {"mm_encoder_outputs": {"image": output}}
 
@@ -212,25 +215,15 @@ class Qwen3VLFamily:
         out[:, at:] = np.arange(position, position + len(ids) - at)
         return out
 
-    def remember(self) -> None:
-        self.kept = {}
+    def sharing(self, uses: Sequence[Collection[str]]) -> Iterator[int]:
+        return self.features.sharing(uses)
+
+    def forget(self) -> None:
+        self.features.forget()
 
     def save(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)
         self.image_processor.save_pretrained(folder)
-
-
-def _chunks(shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
-    """Runs of equal shapes, cut into powers of two of at most ``CHUNK``: few shapes, so few kernels to compile."""
-    chunks, start = [], 0
-    while start < len(shapes):
-        stop = start
-        while stop < len(shapes) and shapes[stop] == shapes[start] and stop - start < CHUNK:
-            stop += 1
-        stop = start + 2 ** ((stop - start).bit_length() - 1)
-        chunks.append((start, stop))
-        start = stop
-    return chunks
 
 
 def family_of(folder: Path, model: PreTrainedModel) -> Family:

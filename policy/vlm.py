@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerBase
@@ -19,6 +20,7 @@ from transformers.utils.logging import disable_progress_bar
 from episode import Frame
 from policy.attention import speed_up
 from policy.families import Family, ModelError, family_of
+from policy.packing import Row, Tree, pack, siblings
 from policy.value import ValueHead
 
 BASE = Path(__file__).resolve().parent.parent / "assets" / "tiny-vlm"
@@ -28,32 +30,16 @@ BANNED = -1e30
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One prompt with its images and one reply to score."""
-
-    prompt_ids: NDArray[np.int32]
-    reply_ids: NDArray[np.int32]
-    images: tuple[Frame, ...]
-    temperature: float = 1.0
-    privileged: NDArray[np.float32] | None = None
-    """[C] for an asymmetric critic; the policy never sees it."""
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows with prompts padded on the left and replies on the right, so that all replies start in column ``prompt``."""
+    """B rows to score, M reply tokens in all, each prompt of theirs once."""
 
-    ids: Tensor
-    """[B, P + R] int64."""
+    tree: Tree
+    order: Tensor
+    """[M] int64: which answer of the tree each reply token is, row by row."""
     mask: Tensor
-    """[B, P + R] int64, 1 where a token stands."""
-    reply_mask: Tensor
-    """[B, R] bool."""
-    positions: Tensor
-    images: tuple[tuple[Frame, ...], ...]
+    """[B, R] bool, where a row has a reply token."""
     temperature: Tensor
-    """[B] float32."""
-    prompt: int
+    """[M] float32."""
     privileged: Tensor | None = None
     """[B, C] float32."""
 
@@ -92,11 +78,6 @@ def model_folder(name: str | Path) -> Path:
     return path
 
 
-def bucket(length: int, unit: int) -> int:
-    """``length`` rounded up to whole units: on a CPU every new shape costs the kernels a compilation."""
-    return -(-length // unit) * unit
-
-
 class VLM(nn.Module):
     """A vision-language model with tokenizer, image handling, token bans and an optional value head."""
 
@@ -113,9 +94,10 @@ class VLM(nn.Module):
         self.value_head = value_head
         self.register_buffer("bans", self._bans(), persistent=False)
         self.end_ids = self._end_ids()
+        self._where: tuple[Tensor, Tensor] | None = None
         self._hidden: Tensor | None = None
-        # The head's input is the last hidden state of just the positions asked for, whatever the model's family.
-        self.head.register_forward_pre_hook(self._keep_hidden)
+        # The head's input is the last hidden state, whatever the model's family.
+        self.head.register_forward_pre_hook(self._only_where)
 
     # --- loading and saving
 
@@ -139,14 +121,27 @@ class VLM(nn.Module):
         path = model_folder(folder)
         disable_progress_bar()  # type: ignore[no-untyped-call] # transformers': the command line has its own
         try:
-            # Hubs are not asked and code from the folder is never run.
+            # Hubs are not asked, code from the folder is never run, and nothing is unpickled.
             config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-            model = AutoModelForImageTextToText.from_pretrained(
-                path, config=config, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+            opened: Any = AutoModelForImageTextToText.from_pretrained(
+                path,
+                config=config,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                dtype=torch.float32,
             )
+            model: PreTrainedModel = opened[0]
+            loaded: dict[str, Any] = opened[1]
             family = family_of(path, model)
-        except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        except (OSError, ValueError, KeyError, json.JSONDecodeError, SafetensorError) as error:
             raise ModelError(f"{path} holds no image-text-to-text model that transformers can open: {error}") from error
+        # transformers draws at random what it does not find, and goes on.
+        if lost := sorted([*loaded["missing_keys"], *(str(name) for name, *_ in loaded["mismatched_keys"])]):
+            raise ModelError(f"{path} lacks weights that fit its config.json: {lost[0]} and {len(lost) - 1} more")
+        if wrong := next((name for name, p in model.named_parameters() if not p.isfinite().all()), None):
+            raise ModelError(f"{path} holds weights that are not finite, the first is {wrong}: take another model")
         speed_up(model)
         head = ValueHead(int(model.config.get_text_config().hidden_size), privileged) if value_head else None
         if head is not None and (path / VALUE_FILE).is_file():
@@ -203,32 +198,41 @@ class VLM(nn.Module):
         if tower is self.model:
             raise ModelError(f"{type(self.model).__name__} has no vision tower that could be frozen: train all of it")
         tower.requires_grad_(False)
-        self.family.remember()
 
     # --- scoring
 
     def collate(self, rows: Sequence[Row]) -> Batch:
-        """Pad rows into one batch."""
-        prompt = bucket(max(len(r.prompt_ids) for r in rows), 16)
-        reply = bucket(max(len(r.reply_ids) for r in rows), 8)
-        ids = np.full((len(rows), prompt + reply), self.tokenizer.pad_token_id, np.int64)
-        mask = np.zeros_like(ids)
-        for b, row in enumerate(rows):
-            start, stop = prompt - len(row.prompt_ids), prompt + len(row.reply_ids)
-            ids[b, start:prompt], ids[b, prompt:stop] = row.prompt_ids, row.reply_ids
-            mask[b, start:stop] = 1
-        ids_t, mask_t = torch.from_numpy(ids), torch.from_numpy(mask)
-        images = tuple(r.images for r in rows)
+        """Rows as one batch; those with the same prompt and images share them, those with the same reply that too.
+
+        Raises:
+            ModelError: a row's image tokens are not as many as the features of its images.
+        """
+        for row in rows:
+            self.require_images(row.prompt_ids, row.images)
+        groups = siblings(rows, self.family.packs)
+        # Where each reply begins among the tree's answers.
+        starts, at = np.zeros(len(rows), np.int64), 0
+        for group in groups:
+            ends = at + np.cumsum([0, *map(len, group.replies)])
+            starts[group.members], at = ends[group.said], int(ends[-1])
+        lengths = [len(r.reply_ids) for r in rows]
+        order = np.concatenate([np.arange(n) + start for start, n in zip(starts, lengths, strict=True)])
+        mask = np.arange(max(lengths))[None] < np.array(lengths)[:, None]
+        temperature = np.repeat(np.array([r.temperature for r in rows], np.float32), lengths)
         return Batch(
-            ids=ids_t.to(self.device),
-            mask=mask_t.to(self.device),
-            reply_mask=mask_t[:, prompt:].bool().to(self.device),
-            positions=self.family.positions(ids_t, mask_t, images).to(self.device),
-            images=images,
-            temperature=torch.tensor([r.temperature for r in rows], device=self.device),
-            prompt=prompt,
+            tree=pack([g.packed() for g in groups], self.family).to(self.device),
+            order=torch.from_numpy(order).to(self.device),
+            mask=torch.from_numpy(mask).to(self.device),
+            temperature=torch.from_numpy(temperature).to(self.device),
             privileged=self._privileged(rows),
         )
+
+    def require_images(self, prompt_ids: NDArray[np.int32], images: Sequence[Frame]) -> None:
+        """Raise a ModelError unless a prompt has as many image tokens as its images have features."""
+        placed = int((prompt_ids == self.family.image_token_id).sum())
+        features = sum(map(self.family.image_tokens, images))
+        if placed != features:
+            raise ModelError(f"the prompt has {placed} image tokens, its images have {features} features")
 
     def _privileged(self, rows: Sequence[Row]) -> Tensor | None:
         states = [r.privileged for r in rows if r.privileged is not None]
@@ -236,30 +240,33 @@ class VLM(nn.Module):
 
     def forward(self, batch: Batch) -> Scores:
         """Score each reply token given everything before it. The only way gradients reach the model in RL."""
-        width = batch.ids.shape[1]
-        columns = torch.arange(batch.prompt - 1, width - 1, device=self.device)
-        logits = self.logits(
-            input_ids=batch.ids,
-            attention_mask=batch.mask,
-            position_ids=batch.positions,
-            logits_to_keep=columns,
-            use_cache=False,
-            images=batch.images,
-        )
-        hidden = self._take_hidden()
-        logps_all = self.distribution(logits, batch.temperature)
-        chosen = logps_all.gather(2, batch.ids[:, batch.prompt :, None])[..., 0]
+        hidden, logits = self.answers(batch.tree, images=batch.tree.images)
+        logps_all = self.distribution(logits[batch.order], batch.temperature)
+        chosen = logps_all.gather(1, batch.tree.targets[batch.order, None])[:, 0]
         entropy = -(logps_all.exp() * logps_all.clamp(min=-1e4)).sum(-1)
-        zero = torch.zeros((), device=self.device)
         values = None
         if self.value_head is not None:
-            values = self.value_head(hidden.float(), batch.privileged)
-        return Scores(
-            logps=torch.where(batch.reply_mask, chosen, zero),
-            entropy=torch.where(batch.reply_mask, entropy, zero),
-            mask=batch.reply_mask,
-            values=values,
-        )
+            values = self.value_head(_spread(hidden[batch.order].float(), batch.mask), batch.privileged)
+        return Scores(_spread(chosen, batch.mask), _spread(entropy, batch.mask), batch.mask, values)
+
+    def answers(self, tree: Tree, **images: Any) -> tuple[Tensor, Tensor]:
+        """Hidden states [N, H] and float32 logits [N, V] where the tree's answer tokens are predicted.
+
+        ``images`` are the tree's, as :meth:`logits` takes them, or what the family made of them already.
+        """
+        self._where = tree.rows, tree.columns
+        try:
+            logits = self.logits(
+                input_ids=tree.ids,
+                attention_mask=tree.mask,
+                position_ids=tree.positions,
+                use_cache=False,
+                **images,
+            )[0]
+        finally:
+            hidden, self._where, self._hidden = self._hidden, None, None
+        assert hidden is not None, "the model's output embeddings were not called"
+        return hidden[0], logits
 
     def logits(self, images: Sequence[Sequence[Frame]] = (), **inputs: Any) -> Tensor:
         """The model's logits in float32 at the positions asked for."""
@@ -279,10 +286,16 @@ class VLM(nn.Module):
         inputs = self.family.image_inputs(images)
         return {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
 
-    def _keep_hidden(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._hidden = inputs[0]
+    def _only_where(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Of hidden states [B, L, H], those [1, N, H] that predict answers: logits of the others are never made."""
+        if self._where is not None:
+            self._hidden = inputs[0][self._where][None]
+            return (self._hidden,)
+        return inputs
 
-    def _take_hidden(self) -> Tensor:
-        assert self._hidden is not None, "the model's output embeddings were not called"
-        hidden, self._hidden = self._hidden, None
-        return hidden
+
+def _spread(values: Tensor, mask: Tensor) -> Tensor:
+    """Values [M, ...] of a mask's True entries in their places [B, R, ...]; 0 elsewhere."""
+    whole = values.new_zeros(*mask.shape, *values.shape[1:])
+    whole[mask] = values
+    return whole

@@ -18,14 +18,15 @@ def write(folder: Path, step: int, score: float = 0.0) -> Path:
         (path / "model.safetensors").write_bytes(b"weights" * 100)
 
     tensors = {"w::exp_avg": torch.arange(3.0)}
-    return checkpoint.save(folder / "checkpoints", step, {"score": score, "step": step}, save_model, tensors)
+    state = {"schema": 1, "score": score, "step": step}
+    return checkpoint.save(folder / "checkpoints", step, state, save_model, tensors)
 
 
 def test_what_is_written_comes_back(tmp_path: Path) -> None:
     path = write(tmp_path, 20)
     assert path.name == "step-000020" and checkpoint.damage(path) == ""
     assert checkpoint.find(tmp_path) == checkpoint.find(path) == path
-    assert checkpoint.load_state(path) == {"score": 0.0, "step": 20}
+    assert checkpoint.load_state(path) == {"schema": 1, "score": 0.0, "step": 20}
     torch.testing.assert_close(checkpoint.load_optimizer(path), {"w::exp_avg": torch.arange(3.0)})
     assert checkpoint.model_folder(tmp_path) == checkpoint.model_folder(path) == path / "model"
     marker = json.loads((path / "complete.json").read_text())

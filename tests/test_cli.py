@@ -142,6 +142,15 @@ def test_play_and_eval_scripted(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert figures["interval"][1] == pytest.approx(0.5615, abs=1e-3)  # Wilson: 1.96² / (3 + 1.96²) = 3.8415 / 6.8415
 
 
+def test_a_run_that_learned_nothing_has_a_status_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    module = types.ModuleType("learned_nothing")
+    module.run = lambda argv: {"learned": False, "status": 3}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "learned_nothing", module)
+    monkeypatch.setitem(COMMANDS, "train", ("learned_nothing", ""))
+    assert handeye("train", "--json", tmp_path / "out.json") == 3
+    assert read(tmp_path / "out.json")["learned"] is False
+
+
 def test_train_resume_eval_play_report_with_a_module_of_ones_own(model: Path, tmp_path: Path) -> None:
     run, own = tmp_path / "run", ("--import", "tests.fake_strip")
     small = ("--ranks", 1, "--group-size", 4, "--eval-episodes", 2, "--reward.length", -0.01)

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from policy.families import ModelError
+from policy.packing import Row
 from policy.tiny import TinyShape, build_tiny
 from policy.value import ValueHead
-from policy.vlm import VLM, Row
+from policy.vlm import VLM
 from tests.fake_worlds import Strip
 from training.critic import Layout
 from training.losses import clipped_surrogate, masked

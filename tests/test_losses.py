@@ -59,19 +59,24 @@ def test_aggregations_by_hand() -> None:
     # Row 0: tokens 1, 2 and one masked; row 1: token 6.
     loss = torch.tensor([[1.0, 2.0, 100.0], [6.0, 0.0, 0.0]])
     mask = torch.tensor([[True, True, False], [True, False, False]])
-    assert aggregate(loss, mask, "token", tokens=3, rows=2).item() == 3.0  # 9 / 3
-    assert aggregate(loss, mask, "sequence", tokens=3, rows=2).item() == 3.75  # (1.5 + 6) / 2
-    assert aggregate(loss, mask, "constant", tokens=3, rows=2, constant=5.0).item() == pytest.approx(0.9)  # 9 / 10
+    # Two rows of two episodes.
+    two = {"tokens": 3.0, "rows": 2.0, "sequences": 2.0, "share_b": torch.tensor([0.5, 1.0])}
+    assert aggregate(loss, mask, "token", **two).item() == 3.0  # type: ignore[arg-type] # 9 / 3
+    assert aggregate(loss, mask, "sequence", **two).item() == 3.75  # type: ignore[arg-type] # (1.5 + 6) / 2
+    assert aggregate(loss, mask, "constant", **two, constant=5.0).item() == pytest.approx(0.9)  # type: ignore[arg-type] # 9 / 10
+    # Two turns of one episode: its mean is over the tokens of both.
+    one = {"tokens": 3.0, "rows": 2.0, "sequences": 1.0, "share_b": torch.full((2,), 1 / 3)}
+    assert aggregate(loss, mask, "sequence", **one).item() == pytest.approx(3.0)  # type: ignore[arg-type] # 9 / 3
 
 
 @pytest.mark.parametrize("how", ["token", "sequence", "constant"])
 def test_micro_batches_add_up_to_the_whole(how: str) -> None:
     torch.manual_seed(0)
     loss, mask = torch.randn(6, 4), torch.rand(6, 4) > 0.4
-    tokens, rows = float(mask.sum()), 6.0
-    whole = aggregate(loss, mask, how, tokens=tokens, rows=rows, constant=4)  # type: ignore[arg-type]
+    counts, share = {"tokens": float(mask.sum()), "rows": 6.0, "sequences": 3.0}, torch.rand(6)
+    whole = aggregate(loss, mask, how, **counts, share_b=share, constant=4)  # type: ignore[arg-type]
     parts = [
-        aggregate(loss[i : i + 2], mask[i : i + 2], how, tokens=tokens, rows=rows, constant=4)  # type: ignore[arg-type]
+        aggregate(loss[i : i + 2], mask[i : i + 2], how, **counts, share_b=share[i : i + 2], constant=4)  # type: ignore[arg-type]
         for i in (0, 2, 4)
     ]
     torch.testing.assert_close(whole, torch.stack(parts).sum())
@@ -83,7 +88,7 @@ def test_masked_tokens_get_exactly_zero_gradient_whatever_stands_there() -> None
     kept, old = masked(logp, mask), torch.tensor([[-1.5, 0.0, 0.0, -2.0]])
     loss, _ = clipped_surrogate(kept, old, torch.tensor([[1.0, 9.0, 9.0, -1.0]]), 0.2, 0.2)
     penalty = k3(kept, torch.full_like(old, -3.0))
-    total = aggregate(loss + penalty, mask, "token", tokens=2, rows=1)
+    total = aggregate(loss + penalty, mask, "token", tokens=2, rows=1, sequences=1, share_b=torch.ones(1))
     total.backward()  # type: ignore[no-untyped-call]
     assert logp.grad is not None and torch.isfinite(total)
     assert logp.grad[0, 1:3].tolist() == [0.0, 0.0]

@@ -99,10 +99,28 @@ def test_a_tick_makes_another_kind_and_is_asked_about() -> None:
         box = replace(BUTTON, kind="checkbox", state={"checked": ticked})
         asked = screen_questions([box], (64, 32), point, np.random.default_rng(0), 60)
         assert {(q.question, q.answer) for q in asked if q.skill == "checked"} == {('Is "Hi" checked?', said)}
+        assert {q.answer for q in asked if q.skill == "tick" and q.question.startswith("What tick is <loc_")} == {said}
+        where = f"Where is the {'checked' if ticked else 'open'} box?"
+        assert {(q.question, q.answer) for q in asked if q.skill == "ticked"} == {(where, "<loc_16><loc_8>")}
     classes = Classes.of([replace(BUTTON, kind="checkbox", state={"checked": t}) for t in (True, False)])
     assert classes.kinds == ("background", "checkbox", "checked checkbox")
     on = replace(BUTTON, kind="checkbox", state={"checked": True})
     assert dense_labels(BLANK, [on], 8, classes).kind.tolist() == [[0, 2, 2, 0], [0, 0, 0, 0]]
+
+
+def test_a_field_is_named_by_its_caption() -> None:
+    caption = replace(BUTTON, name="caption", kind="label", label="Hi")
+    field = SceneObject("field", "field", "screen", (32.0, 8.0, 56.0, 24.0), label="Hi", state={"value": ""})
+    full = replace(field, text=TextRun("abc", (33.0, 38.0, 43.0, 48.0), 16.0, 8.0), state={"value": "abc"})
+    hinted = replace(full, state={"value": ""})
+    for thing, value in ((field, ""), (full, "abc"), (hinted, "")):
+        asked = screen_questions([caption, thing], (64, 32), point, np.random.default_rng(0), 80)
+        said = {q.question: q.answer for q in asked if q.skill in ("field", "value")}
+        assert said == {'Where is the field "Hi"?': "<loc_22><loc_16>", 'Read the field "Hi"': f'"{value}"'}
+    # Without a caption, or with two of the same text, nobody could tell which field is meant.
+    for others in ([], [caption, replace(caption, name="other")]):
+        asked = screen_questions([*others, field], (64, 32), point, np.random.default_rng(0), 80)
+        assert not any(q.skill in ("field", "value") for q in asked)
 
 
 def test_ambiguous_things_are_not_asked_about() -> None:

@@ -22,8 +22,9 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from policy.families import ModelError
+from policy.packing import Row
 from policy.tiny import TinyShape, build_tiny
-from policy.vlm import VLM, Row
+from policy.vlm import VLM
 from tests import fake_worlds
 from tests.fake_worlds import Strip
 from training import checkpoint, probe, record, worlds
@@ -98,7 +99,8 @@ def test_debug_in_both_worlds_interrupted_and_resumed_is_bit_identical(model: Pa
     assert all(line["logp_difference/max"] < 1e-3 for line in lines(straight))
 
     assert json.loads((straight / "summary.json").read_text()) == summary
-    assert set(summary) == {"tasks", "seconds", "env_steps", "tokens", "infra", "peak_memory_mb", "preset", "seed"}
+    counted = {"seconds", "env_steps", "tokens", "infra", "peak_memory_mb", "preset", "seed"}
+    assert set(summary) == {"tasks", "learned", "status", "verdict", "warnings", *counted}
     assert summary["infra"] == {"retried": 0, "dropped": 0, "unevaluated": 0}
     assert set(summary["tasks"]) == {"gui/click-button-v0", "sims/reach-v0"}
     for task in summary["tasks"].values():
@@ -147,11 +149,13 @@ def test_a_policy_that_cannot_be_told_apart_from_a_blind_one_is_refused(model: P
     train(strip(model, steps=1), tmp_path / "run")
     episodes = [record.load(path) for path in record.find(tmp_path / "run" / "episodes")]
     vlm = VLM.load(model).eval()
-    assert probe.look(vlm, episodes) > 1e-5
+    sight = probe.look(vlm, episodes)
+    assert sight.change > 1e-5 and sight.blank == 0 and 1 <= sight.rows <= probe.ROWS
+    sight.require()
     with torch.no_grad():
         vlm.model.model.visual.patch_embed.proj.weight.zero_()
     with pytest.raises(BlindPolicy, match="do not change when its images do"):
-        probe.look(vlm, episodes)
+        probe.look(vlm, episodes).require()
 
 
 def test_steps_that_are_not_finite_are_dropped_kept_and_stop_the_run(
@@ -177,6 +181,8 @@ def test_a_run_without_variance_says_so_and_stops(model: Path, tmp_path: Path) -
     with pytest.raises(NoVariance, match=r"for 5 steps every group's episodes had the same return\. Use easier"):
         train(strip(model, steps=9, reward={}, save_every=100, episodes_every=100), tmp_path / "run")
     assert [line["updates"] for line in lines(tmp_path / "run")] == [0] * 5
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["learned"] is False and summary["status"] == NoVariance.status == 3
 
 
 def test_groups_without_variance_are_played_again_and_counted(model: Path, tmp_path: Path) -> None:
@@ -288,8 +294,10 @@ def test_micro_batches_hold_their_budget_and_everything_once() -> None:
 
     lengths = [5, 90, 7, 30, 31, 5, 200]
     batches = micro_batches([row(n, 0) for n in lengths], 100)
-    # Powers of two: 2·7, then 5 and 30 would be 2·30; 31 and 90 would be 180; 200 is over the budget and stands alone.
-    assert batches == [[0, 2], [5, 3], [4], [1], [6]]
+    # The two of length 5 are one packed row. Powers of two: 2·7, as 4·31 is too much; 2·31; 90 and 200 stand alone.
+    assert batches == [[0, 5, 2], [3, 4], [1], [6]]
+    # A family that does not pack: 2·5, as 4·30 is too much; 2·30; and 31 with 90 would be 180.
+    assert micro_batches([row(n, 0) for n in lengths], 100, packs=False) == [[0, 5], [2, 3], [4], [1], [6]]
     # Of equally long rows those with one picture go together.
     shades = [1, 2, 1, 2, 1, 2, 2, 1]
     assert micro_batches([row(20 + i, s) for i, s in enumerate(shades)], 110) == [[0, 2, 4, 7], [1, 3, 5, 6]]

@@ -16,15 +16,15 @@ from transformers import (
     LlavaProcessor,
 )
 
-from episode import Frame
+from episode import Frame, frame_key
 from policy.agent import dialect_of
 from policy.codecs.compact import Compact
 from policy.context import ContextBuilder, Prompt
 from policy.engine import Engine, Sampling
 from policy.families import GenericFamily, ModelError
-from policy.packing import Exchange, Packed, packed_forward
+from policy.packing import Exchange, Packed, Row, pack, siblings
 from policy.tiny import TinyShape, build_tiny, build_tokenizer
-from policy.vlm import VLM, Row
+from policy.vlm import VLM
 
 TEXTS = [
     'Click the "Save" button.',
@@ -203,7 +203,7 @@ def test_a_frozen_tower_encodes_a_frame_once_until_it_is_told_to_forget(qwen: Pa
     scores.logps.sum().backward()
     for name, parameter in vlm.model.named_parameters():
         assert (parameter.grad is None) == ("visual" in name), name
-    vlm.family.remember()
+    vlm.family.forget()
     vlm(batch)
     assert len(calls) == 2
 
@@ -221,13 +221,130 @@ def test_packed_exchanges_equal_one_row_an_exchange(qwen: Path) -> None:
     vlm = VLM.load(qwen)
     picture = (frame(5),)
     prefix = tuple(ContextBuilder(dialect_of(vlm), Compact()).compose(picture, "").ids[:-6].tolist())
-    exchanges = (Exchange((9, 10, 11), (20, 21)), Exchange((12,), (22, 23, 24)), Exchange((13, 14), (25,)))
-    together = packed_forward(vlm, [Packed(prefix, picture, exchanges)], vlm._image_inputs([picture]))
-    apart = [
-        packed_forward(vlm, [Packed(prefix, picture, (e,))], vlm._image_inputs([picture])).logits for e in exchanges
-    ]
+    exchanges = (Exchange((9, 10, 11), (20, 21)), Exchange((12,), (22, 23, 24)), Exchange((), (25,)))
+    together = pack([Packed(prefix, picture, exchanges)], vlm.family)
+    _, logits = vlm.answers(together, images=[picture])
+    apart = [vlm.answers(pack([Packed(prefix, picture, (e,))], vlm.family), images=[picture])[1] for e in exchanges]
     assert together.targets.tolist() == [20, 21, 22, 23, 24, 25]
-    torch.testing.assert_close(together.logits, torch.cat(apart), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(logits, torch.cat(apart), atol=1e-4, rtol=1e-4)
+
+
+def group_rows(vlm: VLM, copies: int = 4) -> list[Row]:
+    """Replies of several lengths, equal ones among them, to three prompts of two pictures, in mixed order."""
+    builder, rng = ContextBuilder(dialect_of(vlm), Compact()), np.random.default_rng(0)
+    texts = ((0, "red"), (0, "Click the button."), (1, "bowl"))
+    asked = [builder.compose((frame(seed),), text) for seed, text in texts]
+    return [
+        Row(p.ids, rng.integers(20, 30, 1 + i % 3).astype(np.int32) if i % 4 else np.array([25], np.int32), p.images)
+        for i, p in enumerate(asked * copies)
+    ]
+
+
+def weighed(vlm: VLM, rows: list[Row], first: int = 0) -> tuple[Any, Any]:
+    """Log-probs [B, R], and a loss that weighs each row in its own way."""
+    logps = vlm(vlm.collate(rows)).logps
+    return logps, (logps.sum(1) * torch.linspace(-1, 1, 12)[first : first + len(rows)]).sum()
+
+
+def gradients(vlm: VLM) -> dict[str, torch.Tensor]:
+    found = {name: p.grad.clone() for name, p in vlm.named_parameters() if p.grad is not None}
+    vlm.zero_grad()
+    return found
+
+
+def assert_same_gradients(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    """To 1e-5 of the gradient's length."""
+    assert ours.keys() == theirs.keys()
+    flat = [torch.cat([g[name].flatten() for name in ours]) for g in (ours, theirs)]
+    assert (flat[0] - flat[1]).norm() <= 1e-5 * flat[1].norm()
+
+
+@pytest.mark.parametrize("family", ["qwen", "llava"])
+def test_packed_replies_equal_one_row_a_reply(family: str, request: pytest.FixtureRequest) -> None:
+    vlm = VLM.load(request.getfixturevalue(family))
+    rows = group_rows(vlm)
+    assert len(siblings(rows, vlm.family.packs)) == (3 if family == "qwen" else len(rows))
+    together, loss = weighed(vlm, rows)
+    loss.backward()
+    ours = gradients(vlm)
+    for i, row in enumerate(rows):
+        alone, loss = weighed(vlm, [row], i)
+        loss.backward()
+        torch.testing.assert_close(together[i, : alone.shape[1]], alone[0], atol=1e-5, rtol=0)
+        assert not together[i, alone.shape[1] :].any()
+    assert_same_gradients(ours, gradients(vlm))
+
+
+def test_what_has_no_room_behind_a_prompt_goes_into_another_row(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids, empty = np.arange(20, 26, dtype=np.int32), ()
+    rows = [Row(ids[:2], ids[: 1 + i % 6], empty) for i in range(12)]
+    (whole,) = siblings(rows, packs=True)
+    assert whole.length == 2 + 1 + 2 + 3 + 4 + 5 + 6 and whole.members == list(range(12))
+    vlm = VLM.load(qwen)
+    expected = vlm(vlm.collate(rows)).logps
+    monkeypatch.setattr("policy.packing.ROOM", 10)
+    parts = siblings(rows, packs=True)
+    # Lengths 1 .. 6 twice: 1 + 2 + 3 + 4 | 5 | 6 + 1 + 2 | 3 + 4 | 5 | 6.
+    assert [p.members for p in parts] == [[0, 1, 2, 3], [4], [5, 6, 7], [8, 9], [10], [11]]
+    torch.testing.assert_close(vlm(vlm.collate(rows)).logps, expected, atol=1e-5, rtol=0)
+
+
+def test_micro_batches_that_share_frames_encode_each_once_with_the_same_gradient(
+    qwen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vlm = VLM.load(qwen)
+    rows, patches = group_rows(vlm), []
+    vlm.model.model.visual.register_forward_hook(lambda _, args, out: patches.append(len(args[0])))
+    weighed(vlm, rows)[1].backward()
+    whole = gradients(vlm)
+    for most, encoded in ((6, 2), (0, 6)):  # with no chunk kept open, each of the three parts encodes both again
+        monkeypatch.setattr("policy.frames.OPEN", most)
+        patches.clear()
+        for part in vlm.family.sharing([{frame_key(i) for r in rows for i in r.images}] * 3):
+            weighed(vlm, rows[4 * part : 4 * part + 4], 4 * part)[1].backward()
+        assert sum(patches) == 64 * encoded
+        assert_same_gradients(gradients(vlm), whole)
+
+
+def test_features_are_remembered_until_the_weights_change(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vlm = VLM.load(qwen)
+    calls: list[int] = []
+    vlm.model.model.visual.register_forward_hook(lambda _, args, out: calls.append(len(args[0])))
+    asked = prompts(vlm, 2)
+    sampling = Sampling(max_tokens=3)
+    first, again = ([g.logps for g in Engine(vlm).generate(asked, sampling, [0, 1])] for _ in range(2))
+    assert len(calls) == 1
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    with torch.no_grad():
+        for parameter in vlm.parameters():
+            parameter.mul_(1.5)
+    changed = Engine(vlm).generate(asked, sampling, [0, 1])[0].logps
+    assert len(calls) == 2 and changed is not None and first[0] is not None
+    assert len(changed) != len(first[0]) or (changed != first[0]).any()
+    monkeypatch.setattr("policy.frames.CAP", 0)
+    Engine(vlm).generate(asked[:1], sampling, [0])
+    Engine(vlm).generate(asked[:1], sampling, [0])
+    assert len(calls) == 3, "remembered from before, then dropped, as there is no room"
+
+
+@pytest.mark.parametrize("family", ["qwen", "llava"])
+def test_a_group_says_what_its_members_would_say_alone(family: str, request: pytest.FixtureRequest) -> None:
+    """Siblings share a prefill and leave the batch when they have ended; nobody's words change by that."""
+    vlm = VLM.load(request.getfixturevalue(family))
+    asked = [p for p in prompts(vlm, 3) for _ in range(6)]
+    # Of 18 rows so many end at each token that the batch shrinks to its last eight.
+    vlm.end_ids = (*vlm.end_ids, *range(20, 90))
+    widths: list[int] = []
+    vlm.head.register_forward_hook(lambda _, args, out: widths.append(args[0].shape[0]))
+    together = Engine(vlm).generate(asked, Sampling(max_tokens=12), list(range(18)))
+    assert widths[0] == 8 < widths[1] and widths[-1] == 8 and sorted(widths[1:], reverse=True) == widths[1:]
+    assert len({len(g.reply_ids) for g in together}) > 3
+    for seed, (prompt, said) in enumerate(zip(asked, together, strict=True)):
+        (alone,) = Engine(vlm).generate([prompt], Sampling(max_tokens=12), [seed])
+        np.testing.assert_array_equal(said.reply_ids, alone.reply_ids)
+        assert said.logps is not None and alone.logps is not None and said.images == alone.images
+        np.testing.assert_allclose(said.logps, alone.logps, atol=1e-5)
 
 
 def test_vision_tokens_and_padding_have_no_probability(qwen: Path) -> None:

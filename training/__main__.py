@@ -49,13 +49,17 @@ class UsageError(HandeyeError):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command and exit: 0 done, 2 something that was foreseen (one clear line), else a traceback."""
+    """Run a command and exit.
+
+    0: done; 2: something that was foreseen (one clear line); 3: a training run ended and had learned nothing; 130:
+    interrupted; else a traceback.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         sys.exit(run(arguments))
     except HandeyeError as error:
         complain(str(error))
-        sys.exit(2)
+        sys.exit(error.status)
     except KeyboardInterrupt:
         complain("interrupted")
         sys.exit(130)
@@ -74,7 +78,7 @@ def run(argv: list[str]) -> int:
     path = _value(rest, "--json")
     if path and first_rank():
         _write_json(Path(path[-1]), result)
-    return 0
+    return int(result.get("status", 0)) if isinstance(result, dict) else 0
 
 
 def _import_first(argv: list[str]) -> None:

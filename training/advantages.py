@@ -44,9 +44,11 @@ def normalise(values: Array, groups: Sequence[Hashable], how: Norm) -> Array:
     size = np.bincount(index).astype(np.float64)
     centred = values - (np.bincount(index, values) / size)[index]
     low, high = np.full(len(size), np.inf), np.full(len(size), -np.inf)
-    np.minimum.at(low, index, values)
-    np.maximum.at(high, index, values)
-    varied = ((high - low) > EQUAL)[index]
+    with np.errstate(invalid="ignore"):
+        np.minimum.at(low, index, values)
+        np.maximum.at(high, index, values)
+        # What is not finite stays so: as 0 it would pass for no variance.
+        varied = ~((high - low) <= EQUAL)[index]
     if how == "mean_std":
         deviation = np.sqrt(np.bincount(index, centred**2) / size)
         centred = centred / (deviation[index] + EPSILON)

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from torch import Tensor
 
 from episode import HandeyeError
 
+SCHEMA = 1
+"""Of ``state.json``. A version that changes its meaning counts up, and reads the older ones or says why not."""
 MARKER = "complete.json"
 STATE = "state.json"
 MODEL = "model"
@@ -30,6 +33,10 @@ OPTIMIZER = "optimizer.safetensors"
 
 class CheckpointError(HandeyeError):
     """A checkpoint could not be written or read."""
+
+
+class NoCheckpoint(CheckpointError):
+    """A folder holds none."""
 
 
 def name_of(step: int) -> str:
@@ -63,7 +70,8 @@ def save(
         _sync(folder)
         shutil.rmtree(folder / f".{target.name}.old", ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):
+            shutil.rmtree(aside)
         raise CheckpointError(_failure(folder, target, error)) from error
     return target
 
@@ -83,22 +91,32 @@ def listed(folder: Path) -> list[Path]:
 
 
 def damage(checkpoint: Path) -> str:
-    """What is wrong with a checkpoint; empty where every file is as it was written."""
+    """What is wrong with a checkpoint; empty where every file is as it was written and no other lies beside it."""
     marker = checkpoint / MARKER
     if not marker.is_file():
         return f"{MARKER} is missing"
     try:
-        files = json.loads(marker.read_text())["files"]
-    except (ValueError, KeyError) as error:
-        return f"{MARKER} cannot be read ({error})"
-    for name, expected in files.items():
+        said = json.loads(marker.read_text("utf-8"))
+        files = {str(name): (int(file["size"]), str(file["sha256"])) for name, file in said["files"].items()}
+        version = said["version"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return f"{MARKER} cannot be read ({type(error).__name__}: {error})"
+    if version != 1:
+        return f"{MARKER} has version {version!r}, this handeye reads 1"
+    there = {str(p.relative_to(checkpoint)) for p in checkpoint.rglob("*") if p.is_file() or p.is_symlink()}
+    # What nobody vouches for might be loaded all the same: an adapter's weights, say, or code.
+    if strange := sorted(name for name in there - {*files, MARKER} if not Path(name).name.startswith(".")):
+        return f"{strange[0]} was not there when it was written"
+    for name, (size, sha256) in files.items():
         path = checkpoint / name
-        if not path.is_file():
+        if name not in there or path.is_symlink():
             return f"{name} is missing"
-        if path.stat().st_size != expected["size"]:
-            return f"{name} has {path.stat().st_size} bytes instead of {expected['size']}"
-        if _sha256(path) != expected["sha256"]:
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes instead of {size}"
+        if _sha256(path) != sha256:
             return f"{name} was changed after it was written"
+    if STATE not in files or OPTIMIZER not in files:
+        return f"{MARKER} does not name {STATE} and {OPTIMIZER}"
     return ""
 
 
@@ -106,13 +124,14 @@ def find(resume: Path) -> Path:
     """The checkpoint meant by a run folder (its newest) or by a checkpoint's own folder, after it was checked.
 
     Raises:
-        CheckpointError: there is none, or it is damaged; the newest good one is then named.
+        NoCheckpoint: there is none.
+        CheckpointError: it is damaged; the newest good one is then named.
     """
     own = (resume / MARKER).is_file() or resume.name.startswith("step-")
     folder = resume.parent if own else resume / "checkpoints"
     there = listed(folder)
     if not resume.is_dir() or not there:
-        raise CheckpointError(f"{resume} holds no checkpoint; give a run folder or one of its checkpoints/step-…")
+        raise NoCheckpoint(f"{resume} holds no checkpoint; give a run folder or one of its checkpoints/step-…")
     chosen = resume if own else there[-1]
     wrong = damage(chosen)
     if wrong:
@@ -123,7 +142,22 @@ def find(resume: Path) -> Path:
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
-    state: dict[str, Any] = json.loads((checkpoint / STATE).read_text())
+    """What ``state.json`` holds.
+
+    Raises:
+        CheckpointError: it is no JSON object, or of a schema that this version does not read.
+    """
+    path = checkpoint / STATE
+    try:
+        state: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        schema = state["schema"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+    if schema != SCHEMA:
+        raise CheckpointError(
+            f"{path} has schema {schema!r}, this handeye reads {SCHEMA}: go on with the version that wrote it, or "
+            f"begin a new run from its weights with --policy {checkpoint / MODEL}"
+        )
     return state
 
 
@@ -132,16 +166,40 @@ def load_optimizer(checkpoint: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def set_aside(folder: Path, step: int) -> None:
+    """Hide checkpoints later than ``step`` from a run that goes on there; the next :func:`save` removes them.
+
+    They belong to lines of ``metrics.jsonl`` that are written anew: found first, they would leave a gap in it.
+    """
+    for later in listed(folder):
+        if later.name > name_of(step):
+            later.rename(folder / f".{later.name}.later")
+
+
 def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest ``keep`` and the one with the highest ``score`` in its state."""
+    """Remove all but the newest ``keep`` and the one with the highest ``score`` in its state.
+
+    Raises:
+        CheckpointError: one cannot be removed.
+    """
     there = listed(folder)
-    scores = {p: load_state(p).get("score", 0.0) for p in there if (p / STATE).is_file()}
-    best = max(scores, key=lambda p: (scores[p], p.name), default=None)
-    for path in there[:-keep]:
-        if path != best:
-            doomed = folder / f".{path.name}.doomed"
-            path.rename(doomed)  # so that it is never seen half removed
-            shutil.rmtree(doomed)
+    best = max(there, key=lambda p: (_score(p), p.name), default=None)
+    try:
+        for path in there[:-keep]:
+            if path != best:
+                doomed = folder / f".{path.name}.doomed"
+                path.rename(doomed)  # so that it is never seen half removed
+                shutil.rmtree(doomed)
+    except OSError as error:
+        raise CheckpointError(f"an old checkpoint in {folder} cannot be removed: {error}") from error
+
+
+def _score(checkpoint: Path) -> float:
+    """Of a damaged one: below all others."""
+    try:
+        return float(load_state(checkpoint).get("score", 0.0))
+    except (CheckpointError, TypeError, ValueError):
+        return -1.0
 
 
 def model_folder(folder: Path) -> Path:

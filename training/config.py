@@ -13,7 +13,7 @@ from episode import HandeyeError, nearest
 from policy.codecs.base import Thought
 
 Aggregation = Literal["token", "sequence", "constant"]
-"""What weighs the same in a loss: tokens, sequences, or tokens over a constant length."""
+"""What weighs the same in a loss: tokens, episodes, or tokens over a constant length."""
 
 
 class ConfigError(HandeyeError):
@@ -120,7 +120,7 @@ class Config:
     value_clip: float = 0.2
     """How far a value may move from its old one before its loss counts no further; 0 is off."""
     aggregation: Aggregation = "token"
-    """What weighs the same: tokens, sequences, or tokens over a constant length."""
+    """What weighs the same: every token, every episode (``sequence``), or tokens over a constant length."""
     token_budget: int = 4096
     """Tokens, padding included, that go through the model at once in an update."""
     bf16: bool = True

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +34,14 @@ class Journal:
     def __init__(self, config: Config, out: Path, step: int, tracker: dict[str, Any] | None) -> None:
         """``step`` is the last step of the checkpoint that the run goes on from; later lines are cut off."""
         self.out = out
-        for name in (METRICS, TIMINGS):
-            _cut(out / name, step)
+        self.lines, _ = (_cut(out / name, step) for name in (METRICS, TIMINGS))
+        """Of ``metrics.jsonl`` so far."""
         self.progress = Progress(config.steps, step)
         resume = TrackerState(**tracker) if tracker else None
         self.tracker = Tracker(out, config.to_json(), resume=resume)
 
     def step(self, metrics: dict[str, Any], timings: dict[str, Any]) -> None:
-        _append(self.out / METRICS, metrics)
+        self.lines.append(_append(self.out / METRICS, metrics))
         _append(self.out / TIMINGS, timings)
         self.tracker.log(metrics, int(metrics["step"]))
         self.progress.step(metrics)
@@ -47,7 +49,7 @@ class Journal:
     def evaluation(self, tasks: dict[str, Any], step: int, when: str) -> None:
         """A table, and a film of each task's first episode."""
         self.tracker.evaluation(tasks, step, when)
-        with tempfile.TemporaryDirectory() as folder:
+        with _writing(self.out / "wandb"), tempfile.TemporaryDirectory() as folder:
             films = {}
             for episode in record.find(self.out / "episodes" / when):
                 if episode.name.endswith("-0"):
@@ -71,29 +73,49 @@ class Journal:
         self.tracker.close(failed)
 
 
-def _append(path: Path, line: dict[str, Any]) -> None:
+def _append(path: Path, line: dict[str, Any]) -> dict[str, Any]:
     # A step that was dropped has figures that JSON cannot say.
     line = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
+    with _writing(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # a checkpoint is on the disk for certain: so must be the lines before it
+    return line
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file of a run folder so that it is there whole or as it was.
+
+    Raises:
+        JournalError: it cannot be written (a full disk, say).
+    """
+    aside = path.with_name(f".{path.name}.part")
+    with _writing(path):
+        aside.write_text(text, "utf-8")
+        os.replace(aside, path)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        yield
     except OSError as error:
         raise JournalError(
             f"{path} cannot be written: {error}. Free some space, then --resume {path.parent}"
         ) from error
 
 
-def _cut(path: Path, step: int) -> None:
+def _cut(path: Path, step: int) -> list[dict[str, Any]]:
     """Drop the lines after ``step``, which a resumed run writes again, and a last line that was cut short."""
+    kept: list[dict[str, Any]] = []
     if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text("utf-8").splitlines():
+        return kept
+    for line in path.read_text("utf-8", errors="replace").splitlines():
         try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except ValueError:
+            row = json.loads(line)
+            if row["step"] <= step:
+                kept.append(row)
+        except (ValueError, KeyError, TypeError):
             break
-    aside = path.with_name(f".{path.name}")
-    aside.write_text("".join(kept), "utf-8")
-    os.replace(aside, path)
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))
+    return kept

@@ -14,7 +14,7 @@ from training.metrics import whole_groups
 from training.pool import open_pool
 from training.rewards import score
 from training.rollout import collect
-from training.run import Run, begin_folder
+from training.run import Run, begin_folder, read_config
 from training.samples import samples_of
 
 
@@ -35,20 +35,28 @@ def train(config: Config, out: Path, resume: Path | None = None, *, stop_at: int
         Interrupted: by Ctrl-C; the text says how to go on.
         HandeyeError: everything else that was foreseen.
     """
-    if resume is not None:
+    if resume is not None and not _nothing_saved(resume):
         checkpoint.find(resume)  # before any rank is started
     else:
         model_folder(config.policy)  # before anything is written or started
-        if is_first_process():
+        if resume is None and is_first_process():
             begin_folder(config, out)
+        resume = None  # killed before its first checkpoint: all of it again
     summary: dict[str, Any] = launch(train_rank, (config, out, resume, stop_at), min(config.ranks, config.groups))
     return summary
 
 
 def resumed(resume: Path) -> tuple[Config, Path]:
     """The config and the run folder of a run or checkpoint that is to be resumed."""
+    if _nothing_saved(resume):
+        return read_config(resume), resume
     found = checkpoint.find(resume)
     return Config.from_json(checkpoint.load_state(found)["config"]), found.parent.parent
+
+
+def _nothing_saved(run: Path) -> bool:
+    """Whether a run was begun here and ended before its first checkpoint was whole."""
+    return (run / "config.json").is_file() and not checkpoint.listed(run / "checkpoints")
 
 
 def train_rank(config: Config, out: Path, resume: Path | None, stop_at: int | None) -> dict[str, Any]:

@@ -72,12 +72,21 @@ def masked(values_bt: Tensor, mask_bt: Tensor) -> Tensor:
 
 
 def aggregate(
-    loss_bt: Tensor, mask_bt: Tensor, how: Aggregation, *, tokens: float, rows: float, constant: float = 1.0
+    loss_bt: Tensor,
+    mask_bt: Tensor,
+    how: Aggregation,
+    *,
+    tokens: float,
+    rows: float,
+    sequences: float,
+    share_b: Tensor,
+    constant: float = 1.0,
 ) -> Tensor:
     """A scalar, such that the sum over micro-batches and ranks is the loss of the whole batch.
 
     - ``token``: Σ loss / tokens: every token of the batch weighs the same (DAPO)
-    - ``sequence``: Σ_rows (mean over the row's tokens) / rows (GRPO as published)
+    - ``sequence``: Σ_episodes (mean over the episode's tokens) / episodes: every episode weighs the same, however many
+      turns it has (GRPO as published, whose output is one sequence)
     - ``constant``: Σ loss / (rows · constant): no length bias (Dr. GRPO)
 
     Args:
@@ -86,11 +95,13 @@ def aggregate(
         how: see above.
         tokens: unmasked tokens in the whole batch, over all ranks.
         rows: rows in the whole batch, over all ranks.
+        sequences: episodes in the whole batch, over all ranks: Σ_rows share · unmasked tokens.
+        share_b: [B] what one token is of its episode: 1 / unmasked tokens over all of its rows.
         constant: the longest reply, in tokens.
     """
     kept = masked(loss_bt, mask_bt)
     if how == "token":
         return kept.sum() / tokens
     if how == "sequence":
-        return (kept.sum(1) / mask_bt.sum(1).clamp(min=1)).sum() / rows
+        return (kept.sum(1) * share_b).sum() / sequences
     return kept.sum() / (rows * constant)

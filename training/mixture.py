@@ -32,6 +32,8 @@ SKILLS = (
     "color",
     "order",
     "checked",
+    "tick",
+    "ticked",
     "field",
     "value",
     "copy",
@@ -283,7 +285,7 @@ def corpus(seed: int = 0, resets: int = 150) -> list[str]:
     """Texts from which the tiny tokenizer takes its words: instructions, questions and replies of the train split."""
     texts = [
         "click double right drag scroll type key wait done noop at open close think hand half shut holding",
-        "last invalid yes no Done Left or Where in top front wrist is Is checked the field",
+        "last invalid yes no Done Left or Where in top front wrist is Is checked open box tick the field",
     ]
     recipe = Recipe()
     mixture = Mixture(recipe, seed)

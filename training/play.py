@@ -28,7 +28,7 @@ def film(trajectory: Trajectory, path: Path, pieces: Pieces | None = None) -> Pa
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".html":
-            path.write_text(film_page(trajectory, pieces), "utf-8")
+            path.write_text(film_page(trajectory, pieces), "utf-8", errors="replace")  # a lone surrogate
         elif path.suffix == ".mp4":
             _mp4(trajectory, path)
         else:

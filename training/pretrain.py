@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -25,9 +26,9 @@ from torch import Tensor
 
 from episode import HandeyeError, SceneObject
 from perception.dense import Classes, dense_labels
-from policy.packing import Exchange, Packed, packed_forward
+from policy.packing import Exchange, Packed, pack
 from policy.tiny import TinyShape, build_tiny, extend_tiny
-from policy.vlm import VLM, model_folder
+from policy.vlm import BANNED, VLM, model_folder
 from training import distributed
 from training.dense_heads import DenseHeads
 from training.mixture import SKILLS, Item, Mixture, Recipe, corpus
@@ -58,8 +59,9 @@ class PretrainConfig:
     """Share of the run, at its end, over which the learning rates fall linearly to 2 %."""
     clip: float = 1.0
     dense_weight: float = 1.0
-    act_weight: float = 3.0
-    """Weight of what an expert would do, against the other questions: there is one of it a picture."""
+    skill_weights: dict[str, float] = field(default_factory=lambda: {"act": 3.0, "checked": 3.0, "tick": 3.0})
+    """Weight of a skill's questions against the others, 1 where it is not named: there is one ``act`` a picture, and a
+    yes or no is one token among many."""
     dense_widgets: tuple[int, int] = (6, 14)
     """Widgets on a gallery screen while perception is trained alone: as much to read as fits."""
     stages: tuple[tuple[int, int], ...] = ((1, 2), (1, 4), (2, 8))
@@ -183,7 +185,7 @@ class Pretrainer:
             asked, _, said = q.question.partition("\0")
             question, given = self._encode(asked), self._encode(said)
             end = () if q.skill == "aim" else self._end
-            weight = self.config.act_weight if q.skill == "act" else 1.0
+            weight = self.config.skill_weights.get(q.skill, 1.0)
             exchanges.append(Exchange(question + self._answer + given, self._encode(q.answer) + end, weight))
         return Packed(tuple(prefix), tuple(v.frame for v in item.views), tuple(exchanges))
 
@@ -202,17 +204,24 @@ class Pretrainer:
         loss, accuracy = self.heads(output, labels)
         return output, loss, accuracy
 
+    def answers(self, rows: Sequence[Packed], vision: Any) -> tuple[Tensor, Tensor]:
+        """Logits [N, V], banned tokens left out, and targets [N] of all answer tokens."""
+        tree = pack(rows, self.vlm.family).to(self.vlm.device)
+        _, logits = self.vlm.answers(tree, mm_encoder_outputs={"image": vision})
+        return logits.masked_fill(self.vlm.bans, BANNED), tree.targets
+
     def language(self, items: list[Item], vision: Any) -> tuple[Tensor, dict[str, float]]:
-        with self.vlm.precision():
-            out = packed_forward(self.vlm, [self.pack(i) for i in items], {"mm_encoder_outputs": {"image": vision}})
-        losses = F.cross_entropy(out.logits, out.targets, reduction="none") * out.weights
-        right = (out.logits.argmax(-1) == out.targets).float()
-        kinds = self.kinds[out.targets]
+        rows = [self.pack(i) for i in items]
+        logits, targets = self.answers(rows, vision)
+        weights = torch.tensor([e.weight for r in rows for e in r.exchanges for _ in e.answer], device=logits.device)
+        losses = F.cross_entropy(logits, targets, reduction="none") * weights
+        right = (logits.argmax(-1) == targets).float()
+        kinds = self.kinds[targets]
         total, accuracy = torch.zeros(()), {}
         for number, (name, weight) in enumerate(WEIGHTS.items()):
             on = kinds == number
             if on.any():
-                total = total + weight * losses[on].sum() / out.weights[on].sum()
+                total = total + weight * losses[on].sum() / weights[on].sum()
                 accuracy[f"token/{name}"] = float(right[on].mean())
         return total, accuracy
 
@@ -268,14 +277,13 @@ class Pretrainer:
             ):
                 packed = self.pack(item)
                 vision, _, _ = self.vision([item])
-                with self.vlm.precision():
-                    out = packed_forward(self.vlm, [packed], {"mm_encoder_outputs": {"image": vision}})
-                guess, at = out.logits.argmax(-1), 0
+                logits, targets = self.answers([packed], vision)
+                guess, at = logits.argmax(-1), 0
                 for question, exchange in zip(item.questions, packed.exchanges, strict=True):
                     n = len(exchange.answer)
-                    near = _near(guess[at : at + n], out.targets[at : at + n], self.kinds)
+                    near = _near(guess[at : at + n], targets[at : at + n], self.kinds)
                     scores[f"{question.skill}/exact"].append(
-                        float(bool((guess[at : at + n] == out.targets[at : at + n]).all()))
+                        float(bool((guess[at : at + n] == targets[at : at + n]).all()))
                     )
                     scores[f"{question.skill}/near"].append(near)
                     at += n

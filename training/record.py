@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from episode import (
 
 EPISODE = "episode.json"
 FRAMES = "frames"
+LONGEST_NAME = 100
+"""Characters of a folder's name that a task's id may fill."""
 
 
 class RecordError(HandeyeError):
@@ -31,13 +35,38 @@ class RecordError(HandeyeError):
 
 
 def save(trajectory: Trajectory, folder: Path) -> Path:
-    """Write ``trajectory`` to ``folder``; every number comes back bit for bit."""
-    (folder / FRAMES).mkdir(parents=True, exist_ok=True)
-    for key, frame in trajectory.frames.items():
-        Image.fromarray(frame).save(folder / FRAMES / f"{key}.png", compress_level=1)
+    """Write ``trajectory`` to ``folder``; every number comes back bit for bit.
+
+    Raises:
+        RecordError: it cannot be written (a full disk, say).
+    """
     data = _encode(trajectory) | {"frames": list(trajectory.frames)}
-    (folder / EPISODE).write_text(json.dumps(data, separators=(",", ":")) + "\n", "utf-8")
+    # A lone surrogate is legal in a Python string and in JSON's escapes, but not in UTF-8: escapes it is.
+    text = json.dumps(data, separators=(",", ":")) + "\n"
+    try:
+        (folder / FRAMES).mkdir(parents=True, exist_ok=True)
+        for key, frame in trajectory.frames.items():
+            Image.fromarray(frame).save(_frame_path(folder, key), compress_level=1)
+        (folder / EPISODE).write_text(text, "utf-8")
+    except OSError as error:
+        raise RecordError(f"episode {folder} cannot be written: {error}. Free some space, then --resume") from error
     return folder
+
+
+def folder_name(task_id: str) -> str:
+    """A task's id as the name of one folder, whatever the id holds."""
+    name = re.sub(r"[^\w.-]", "_", task_id, flags=re.ASCII).lstrip(".")
+    if name and len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME]}-{hashlib.blake2b(task_id.encode('utf-8', 'replace'), digest_size=4).hexdigest()}"
+
+
+def _frame_path(folder: Path, key: str) -> Path:
+    """Where a frame lies: below ``folder``, whatever a record says its key is."""
+    path = folder / FRAMES / f"{key}.png"
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise RecordError(f"a frame of {folder} is called {key!r:.80}, which leads out of it")
+    return path
 
 
 def load(folder: Path) -> Trajectory:
@@ -53,9 +82,10 @@ def load(folder: Path) -> Trajectory:
         data = json.loads(path.read_text("utf-8"))
         if data["schema"] != SCHEMA_VERSION:
             raise RecordError(f"{path} has schema {data['schema']}; this version reads {SCHEMA_VERSION}")
-        frames = {key: np.asarray(Image.open(folder / FRAMES / f"{key}.png")) for key in data["frames"]}
+        frames = {key: np.asarray(Image.open(_frame_path(folder, key))) for key in data["frames"]}
         return _trajectory(data, frames)
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    # SyntaxError is what Pillow says of a broken PNG.
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OSError, SyntaxError, RecursionError) as error:
         raise RecordError(f"{path} cannot be read as an episode: {type(error).__name__}: {error}") from error
 
 
@@ -119,7 +149,10 @@ def _decode(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "$array" in value:
-        return np.array(value["$array"], np.dtype(value["dtype"])).reshape(value["shape"])
+        dtype = np.dtype(value["dtype"])
+        if dtype.kind not in "biuf":
+            raise RecordError(f"an episode holds arrays of numbers, not of {dtype}")
+        return np.array(value["$array"], dtype).reshape(value["shape"])
     if "$bytes" in value:
         return bytes.fromhex(value["$bytes"])
     if "$tuple" in value:

@@ -62,6 +62,7 @@ PANELS = (
     Panel(r"loss|value/loss", "Loss"),
     Panel(r"return/.+", "Return by task", more=True),
     Panel(r"turns/.+", "Turns an episode", more=True),
+    Panel(r"sees/.+", "Does it see?", "change of a log-prob with its images' negatives; share of frames of one colour"),
     Panel(r"valid", "Valid replies", "share of replies that are an action", "share", more=True),
     Panel(r"length", "Length of replies", "tokens", more=True),
     Panel(
@@ -95,7 +96,7 @@ def write_report(run: Path) -> Path:
     page = render(run)
     path, aside = run / "report.html", run / "report.html.part"
     try:
-        aside.write_text(page, "utf-8")
+        aside.write_text(page, "utf-8", errors="replace")  # a lone surrogate is text, too
         os.replace(aside, path)
     except OSError as error:
         raise ReportError(f"{path} cannot be written: {error}; free some space, then handeye report {run}") from error
@@ -106,7 +107,9 @@ def render(run: Path) -> str:
     config, metrics = _json(run / "config.json"), read_lines(run / "metrics.jsonl")
     summary = _json(run / "summary.json") or _so_far(run)
     rows = [_row(task, moments) for task, moments in sorted(summary.get("tasks", {}).items())]
-    gallery, notices = Gallery(), list[str]()
+    gallery, notices = Gallery(), [str(text) for text in summary.get("warnings", ())]
+    if summary.get("learned") is False:
+        notices.insert(0, f"This run learned nothing: {summary.get('verdict')}")
     episodes = _episodes(run, gallery, notices)
     data = {"charts": charts(metrics), "episodes": episodes, "frames": gallery.images}
     return (
@@ -159,7 +162,8 @@ def _so_far(run: Path) -> dict[str, Any]:
     for path in sorted(run.glob("checkpoints/*/state.json"), reverse=True):
         if done := _json(path).get("progress"):
             tasks = {task: {"before": figures} for task, figures in (done.get("before") or {}).items()}
-            return {"tasks": tasks} | {key: done[key] for key in ("seconds", "env_steps", "tokens") if key in done}
+            said = {"tasks": tasks, "warnings": list((done.get("warnings") or {}).values())}
+            return said | {key: done[key] for key in ("seconds", "env_steps", "tokens") if key in done}
     return {}
 
 

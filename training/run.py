@@ -24,14 +24,14 @@ from policy.codecs import codec_named
 from policy.context import ContextBuilder
 from policy.engine import Sampling
 from policy.vlm import VLM
-from training import checkpoint, probe, record
+from training import checkpoint, guards, probe, record
 from training.algorithms import algorithm, require_groups
 from training.config import Config, ConfigError, dumps
 from training.critic import Layout
 from training.curriculum import plan, shown_groups
 from training.distributed import all_reduce_sum, any_rank, barrier, broadcast_module, device, gather_objects, rank
 from training.evaluate import evaluate
-from training.journal import Journal
+from training.journal import Journal, write_whole
 from training.metrics import flat_groups, step_metrics, whole_groups
 from training.pool import WorldFailed, WorldPool
 from training.rewards import RewardWeights
@@ -43,8 +43,8 @@ BAD_STEPS = 3
 """Steps in a row with something that is not finite, after which the run stops."""
 FILMED = 2
 """Episodes a task that are kept of each evaluation."""
-FLAT = 5
-"""Steps in a row without a gradient, after which the run says so, and stops where it never had one."""
+LEARNED_NOTHING = 3
+"""Exit status of the command line after a run that learned nothing."""
 LONELY = 0.9
 """Share of decisions alone in their step group above which a step term is said to be idle."""
 
@@ -54,7 +54,9 @@ class Diverged(HandeyeError):
 
 
 class NoVariance(HandeyeError):
-    """In no group of the run did two episodes have different returns."""
+    """In no group of the run did two episodes have different returns: it learned nothing."""
+
+    status = LEARNED_NOTHING
 
 
 class MissingCapability(HandeyeError):
@@ -84,6 +86,8 @@ class Progressed:
     before: dict[str, Any] = field(default_factory=dict)
     """The evaluation before training."""
     after: dict[str, Any] = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)
+    """What the guards said, by a short name; on the first rank."""
 
 
 class Run:
@@ -112,9 +116,12 @@ class Run:
             self.done = Progressed(**state["progress"])
             self.learner.load_optimizer(checkpoint.load_optimizer(source), self.done.optimizer_steps)
             self.vlm.weight_version = state["weight_version"]
+            if rank() == 0:
+                checkpoint.set_aside(source.parent, self.done.step)
+        self._saved = self.done.step if source is not None else None
         self._started, self._cpu = time.monotonic() - self.done.seconds, self._cpu_now()
         self._timed: dict[str, float] = {}
-        self._looked = self.algorithm.expert
+        self._sight: probe.Sight | None = None
         self.journal = Journal(config, out, self.done.step, state.get("tracker")) if rank() == 0 else None
 
     def _load(self, folder: str | Path, value_head: bool = False, layout: Layout | None = None) -> VLM:
@@ -202,8 +209,7 @@ class Run:
 
     def _forget_frames(self) -> None:
         """A step's features depend on nothing before it: a resumed run would not have that in memory."""
-        if not self.config.train_vision:
-            self.vlm.family.remember()
+        self.vlm.family.forget()
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -214,19 +220,21 @@ class Run:
         trim_memory()
 
     def check(self, episodes: Sequence[Trajectory], dropped: Sequence[Trajectory]) -> None:
-        """Say which worlds broke; there must be something to learn from. Once a start: the policy must see."""
+        """Every step: what broke, and how much of what the policy says depends on what it sees. At first it must."""
         broken = [t for part in gather_objects([(t.group, t.error) for t in dropped if t.error]) for t in part]
-        if broken:
-            groups = len({group for group, _ in broken})
-            self.say(f"step {self.done.step + 1}: {groups} groups left out, as a world broke: {broken[0][1]}")
         if broken and not any_rank(bool(episodes)):
             raise BrokenWorld(
                 f"no episode of step {self.done.step + 1} could be played; the first error: {broken[0][1]}. Mend the "
                 f"world, or leave it out with --tasks; what was learned before goes on with --resume {self.out}"
             )
-        if episodes and not self._looked:
-            probe.look(self.vlm, episodes, self.layout)
-            self._looked = True
+        if broken:
+            groups = len({group for group, _ in broken})
+            lost = f"{groups} groups were left out, as a world broke; the first error: {broken[0][1]}"
+            self._warn("broken", f"step {self.done.step + 1}: {lost}", again=True)
+        first, config = self._sight is None, self.config
+        self._sight = probe.look(self.vlm, episodes, self.layout, config.seed, self.done.step)
+        if first and not self.algorithm.expert:
+            self._sight.require()
 
     def log(self, episodes: Sequence[Trajectory], dropped: Sequence[Trajectory], figures: dict[str, float]) -> None:
         """Close the step: counters, metrics.jsonl, timings.jsonl, tracker, bar, and episodes to look at."""
@@ -244,7 +252,8 @@ class Run:
         worlds = [v for k, v in played.items() if k.startswith("success/") and k.count("/") == 1]
         done.recent = [*done.recent, sum(worlds) / max(1, len(worlds))][-config.save_every :]
         counters = {"env_steps": done.env_steps, "tokens": done.tokens, "episodes": done.episodes}
-        metrics = {"step": done.step, **played, **figures, **counters}
+        sees = self._sight.figures() if self._sight is not None else {}
+        metrics = {"step": done.step, **played, **figures, **sees, **counters}
         now = self._cpu_now()
         done.cpu_seconds += all_reduce_sum([now - self._cpu])[0]
         self._cpu = now
@@ -254,24 +263,31 @@ class Run:
             times = {"seconds": done.seconds, "cpu_seconds": done.cpu_seconds}
             self.journal.step(metrics, {"step": done.step, **times, **timings})
         self._timed = {}
+        if self.journal is not None:
+            for name, text in guards.signs(self.journal.lines, self.weights).items():
+                self._warn(name, text)
         self._watch(episodes, played | figures)
 
     def _watch(self, episodes: Sequence[Trajectory], figures: dict[str, float]) -> None:
         """Say when nothing is learned; keep the batch and stop when numbers stop being numbers."""
         done = self.done
+        if bad := guards.bad_weight(self.vlm):
+            raise Diverged(f"step {done.step}: the weights {bad} are not finite; {self._last_good()}")
         done.flat_steps = 0 if figures["updates"] or figures["dropped"] else done.flat_steps + 1
-        if done.flat_steps == FLAT:
+        if done.flat_steps == guards.FLAT:
             mend = (
-                f"not learning: for {FLAT} steps every group's episodes had the same return. Use easier or more varied "
-                "tasks, larger groups or a higher temperature, or begin with a better policy"
+                f"not learning: for {guards.FLAT} steps every group's episodes had the same return. Use easier or more "
+                "varied tasks, larger groups or a higher temperature, or begin with a better policy"
             )
             if not done.optimizer_steps:
+                self.summary()
                 raise NoVariance(mend)
-            self.say(mend)
+            self._warn("flat", mend)
         if Keyed in self.algorithm.needs and done.step == 1 and figures.get("step_groups/1", 0.0) > LONELY:
-            self.say(
+            self._warn(
+                "lonely",
                 f"{figures['step_groups/1']:.0%} of the decisions are alone in their step group, so that "
-                f"{self.config.algorithm} is little more than its episode term: larger groups meet states more often"
+                f"{self.config.algorithm} is little more than its episode term: larger groups meet states more often",
             )
         if not figures["dropped"]:
             done.bad_steps = 0
@@ -281,17 +297,21 @@ class Run:
             record.save(
                 trajectory, self.out / "nonfinite" / checkpoint.name_of(done.step) / f"rank-{rank()}-{index:04}"
             )
-        self.say(f"step {done.step}: a gradient was not finite; the step was dropped, its episodes are in nonfinite/")
+        why = next(filter(None, gather_objects(guards.culprit(episodes))), "the record itself is all finite")
+        dropped = f"a gradient was not finite ({why}); the step was dropped, its episodes are in nonfinite/"
+        self._warn("nonfinite", f"step {done.step}: {dropped}", again=True)
         if done.bad_steps >= BAD_STEPS:
-            saved = checkpoint.listed(self.out / "checkpoints")
-            last = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint"
-            raise Diverged(
-                f"{BAD_STEPS} steps in a row had gradients that are not finite; {last}. "
-                "Resume from it with a lower --learning-rate, or study nonfinite/"
-            )
+            raise Diverged(f"{BAD_STEPS} steps in a row had gradients that are not finite ({why}); {self._last_good()}")
 
-    def say(self, text: str) -> None:
-        if self.journal is not None:
+    def _last_good(self) -> str:
+        saved = checkpoint.listed(self.out / "checkpoints")
+        last = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint"
+        return f"{last}. Resume from it with a lower --learning-rate, or study nonfinite/"
+
+    def _warn(self, name: str, text: str, again: bool = False) -> None:
+        """Say something, once a run or ``again``; the first time stands in ``summary.json`` and on the report too."""
+        if self.journal is not None and (again or name not in self.done.warnings):
+            self.done.warnings.setdefault(name, text)
             self.journal.say(text)
 
     def _keep_episodes(self, episodes: Sequence[Trajectory]) -> None:
@@ -299,7 +319,7 @@ class Run:
         folder = self.out / "episodes" / checkpoint.name_of(self.done.step + 1)
         for trajectory in episodes:
             if trajectory.group in shown and trajectory.episode % self.config.group_size == 0:
-                record.save(trajectory, folder / trajectory.task.id.replace("/", "_"))
+                record.save(trajectory, folder / record.folder_name(trajectory.task.id))
 
     # --- evaluating, saving, ending
 
@@ -315,7 +335,7 @@ class Run:
         def keep(index: int, trajectory: Trajectory) -> None:
             errors.extend([trajectory.error] if trajectory.outcome is Outcome.INFRA_ERROR else [])
             if index < FILMED:
-                name = f"{trajectory.task.id.replace('/', '_')}-{index}"
+                name = f"{record.folder_name(trajectory.task.id)}-{index}"
                 record.save(trajectory, self.out / "episodes" / when / name)
 
         tasks: dict[str, Any] = evaluate(
@@ -344,7 +364,9 @@ class Run:
         return tasks
 
     def save(self) -> None:
-        """Write a checkpoint, after making sure that all ranks hold the same weights."""
+        """Write a checkpoint, after making sure that all ranks hold the same weights; not twice of one step."""
+        if self._saved == self.done.step:
+            return
         digest = blake2b(digest_size=16)
         for tensor in self.vlm.state_dict().values():
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
@@ -353,7 +375,7 @@ class Run:
         self.done.seconds = time.monotonic() - self._started
         if self.journal is not None:
             state = {
-                "schema": 1,
+                "schema": checkpoint.SCHEMA,
                 "config": self.config.to_json(),
                 "progress": asdict(self.done),
                 "weight_version": self.vlm.weight_version,
@@ -363,6 +385,7 @@ class Run:
             folder = self.out / "checkpoints"
             checkpoint.save(folder, self.done.step, state, self.vlm.save, self.learner.optimizer_tensors())
             checkpoint.prune(folder, self.config.keep)
+        self._saved = self.done.step
         barrier()
 
     def summary(self) -> dict[str, Any]:
@@ -370,26 +393,29 @@ class Run:
         scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
         own, worlds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale, self.pool.usage()[1]
         peak = all_reduce_sum([(own + worlds) / 2**20])[0]
-        picked = ("success", "n", "interval")
+        picked, done = ("success", "n", "interval"), self.done
+        learned, why = guards.learned(done.before, done.after, done.optimizer_steps, done.step)
         summary = {
             "tasks": {
                 task_id: {
                     when: {key: tasks[task_id][key] for key in picked}
-                    for when, tasks in (("before", self.done.before), ("after", self.done.after))
+                    for when, tasks in (("before", done.before), ("after", done.after))
                     if task_id in tasks
                 }
                 for task_id in self.task_ids
             },
+            "learned": learned,
+            "status": LEARNED_NOTHING if learned is False else 0,
+            "verdict": why,
+            "warnings": list(done.warnings.values()),
             "seconds": time.monotonic() - self._started,
-            "env_steps": self.done.env_steps,
-            "tokens": self.done.tokens,
+            "env_steps": done.env_steps,
+            "tokens": done.tokens,
             "infra": {
-                "retried": self.done.retried,
-                "dropped": self.done.dropped,
+                "retried": done.retried,
+                "dropped": done.dropped,
                 "unevaluated": sum(
-                    figures["infra_errors"]
-                    for tasks in (self.done.before, self.done.after)
-                    for figures in tasks.values()
+                    figures["infra_errors"] for tasks in (done.before, done.after) for figures in tasks.values()
                 ),
             },
             "peak_memory_mb": peak,
@@ -397,7 +423,7 @@ class Run:
             "seed": self.config.seed,
         }
         if self.journal is not None:
-            (self.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+            write_whole(self.out / "summary.json", json.dumps(summary, indent=2) + "\n")
         return summary
 
 
@@ -415,5 +441,20 @@ def begin_folder(config: Config, out: Path) -> None:
     """
     if (out / "config.json").exists():
         raise ConfigError(f"{out} already holds a run: give another --out, or --resume {out}")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.json").write_text(dumps(config), "utf-8")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be made: {error}; give another --out") from error
+    write_whole(out / "config.json", dumps(config))
+
+
+def read_config(out: Path) -> Config:
+    """The config of the run in a folder.
+
+    Raises:
+        ConfigError: its config.json cannot be read.
+    """
+    try:
+        return Config.from_json(json.loads((out / "config.json").read_text("utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{out / 'config.json'} cannot be read: {error}; begin anew in another --out") from error

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from episode import Decision, Trajectory
-from policy.vlm import Row
+from episode import Decision, Generation, Trajectory
+from policy.packing import Row, siblings
 from training.critic import Layout
 
 UNIT = 16
@@ -35,6 +35,8 @@ class Sample:
     """[R] what V should have been."""
     valued: NDArray[np.bool_]
     """[R] True where there is a target."""
+    share: float
+    """What one token is of its episode: 1 / tokens that the policy sampled in it."""
 
 
 def row_of(trajectory: Trajectory, decision: Decision, generation: int, layout: Layout | None = None) -> Row:
@@ -59,18 +61,26 @@ def samples_of(trajectories: Sequence[Trajectory], critic: bool, layout: Layout 
         sample
         for trajectory in trajectories
         if critic or trajectory.group in informative
+        for share in [1.0 / max(1, sum(_sampled(g).sum() for d in trajectory.decisions for g in d.generations))]
         for decision in trajectory.decisions
-        for sample in _samples(trajectory, decision, critic, layout)
+        for sample in _samples(trajectory, decision, critic, layout, share)
     ]
 
 
-def _samples(trajectory: Trajectory, decision: Decision, critic: bool, layout: Layout | None) -> Iterator[Sample]:
+def _sampled(g: Generation) -> NDArray[np.bool_]:
+    """[R] True where the policy sampled the token."""
+    return np.ones(len(g.reply_ids), np.bool_) if g.mask is None else g.mask
+
+
+def _samples(
+    trajectory: Trajectory, decision: Decision, critic: bool, layout: Layout | None, share: float
+) -> Iterator[Sample]:
     assert decision.advantages is not None, "credit the episodes first"
     start, last = 0, len(decision.generations) - 1
     for index, g in enumerate(decision.generations):
         length = len(g.reply_ids)
         mine, zeros = slice(start, start + length), np.zeros(length, np.float32)
-        mask = np.ones(length, np.bool_) if g.mask is None else g.mask
+        mask = _sampled(g)
         targets, valued = zeros, np.zeros(length, np.bool_)
         if critic and decision.token_returns is not None:
             targets, valued = decision.token_returns[mine], mask
@@ -86,30 +96,33 @@ def _samples(trajectory: Trajectory, decision: Decision, critic: bool, layout: L
             old_values=zeros if decision.token_values is None else decision.token_values[mine],
             targets=targets,
             valued=valued,
+            share=share,
         )
         start += length
 
 
-def micro_batches(rows: Sequence[Row], budget: int) -> list[list[int]]:
-    """Indices of rows, cut so that rows times the longest row stay within ``budget`` tokens (or one row).
+def micro_batches(rows: Sequence[Row], budget: int, packs: bool = True) -> list[list[int]]:
+    """Indices of rows, cut so that packed rows times the longest of them stay within ``budget`` tokens (or one).
 
-    Rows of about one length go together, so that little is padded; among them those that show the same picture, as it
-    is encoded once a micro-batch. Batches have powers of two of rows: on a CPU every new shape costs the kernels a
-    compilation.
+    Rows with the same prompt and images go together and count once, with their distinct replies (where the model's
+    family ``packs``). Packed rows of about one length go together, so that little is padded, but all that show the same
+    images side by side, as those are encoded once. Batches have powers of two of packed rows: on a CPU every new shape
+    costs the kernels a compilation.
     """
-    lengths = [len(row.prompt_ids) + len(row.reply_ids) for row in rows]
-    pictures: dict[tuple[bytes, ...], int] = {}
-    kinds = [pictures.setdefault(tuple(image.tobytes() for image in row.images), i) for i, row in enumerate(rows)]
-    order = sorted(range(len(rows)), key=lambda i: (-(-lengths[i] // UNIT), kinds[i], i))
+    groups = siblings(rows, packs)
+    longest: dict[tuple[str, ...], int] = {}
+    for group in groups:
+        longest[group.keys] = max(longest.get(group.keys, 0), -(-group.length // UNIT))
+    kinds = {keys: number for number, keys in enumerate(longest)}
+    groups.sort(key=lambda g: (longest[g.keys], kinds[g.keys], g.length))
     batches: list[list[int]] = []
     start = 0
-    while start < len(order):
+    while start < len(groups):
         size = 1
-        while start + 2 * size <= len(order):
-            longest = max(lengths[i] for i in order[start : start + 2 * size])
-            if 2 * size * longest > budget:
+        while start + 2 * size <= len(groups):
+            if 2 * size * max(g.length for g in groups[start : start + 2 * size]) > budget:
                 break
             size *= 2
-        batches.append(order[start : start + size])
+        batches.append([index for group in groups[start : start + size] for index in group.members])
         start += size
     return batches

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from episode import Trajectory, stream
-from policy.vlm import VLM, Row, Scores
+from episode import Trajectory, frame_key, stream
+from policy.packing import Row
+from policy.vlm import VLM, Scores
 from training.config import Config, ConfigError
 from training.critic import Layout
 from training.distributed import all_reduce_gradients, all_reduce_sum, gather_objects, rank
@@ -85,7 +86,7 @@ class Learner:
         decisions = [(t, d) for t in trajectories for d in t.decisions]
         rows = [row_of(t, d, index, self.layout) for t, d in decisions for index in range(len(d.generations))]
         found: dict[int, NDArray[np.float32]] = {}
-        for indices in micro_batches(rows, self.config.token_budget):
+        for indices in self._batches(rows):
             values = self._score(self.vlm, [rows[i] for i in indices]).values
             assert values is not None, "this algorithm needs a value head"
             found.update(zip(indices, values.cpu().numpy(), strict=True))
@@ -99,7 +100,7 @@ class Learner:
     def _rescored(self, samples: Sequence[Sample]) -> list[Sample]:
         """The samples with log-probs of the weights as they are, and what truncated importance sampling weighs them."""
         rescored = list(samples)
-        for indices in micro_batches([s.row for s in samples], self.config.token_budget):
+        for indices in self._batches([s.row for s in samples]):
             chosen = [samples[i] for i in indices]
             logps = self._score(self.vlm, [s.row for s in chosen]).logps.cpu()
             mask = _padded([s.mask for s in chosen], logps)
@@ -110,6 +111,9 @@ class Learner:
                 length = len(samples[index].old_logps)
                 rescored[index] = replace(samples[index], old_logps=now[:length], weights=weight[:length])
         return rescored
+
+    def _batches(self, rows: Sequence[Row]) -> list[list[int]]:
+        return micro_batches(rows, self.config.token_budget, self.vlm.family.packs)
 
     def _score(self, vlm: VLM, rows: Sequence[Row]) -> Scores:
         scores: Scores = vlm(vlm.collate(rows))
@@ -154,16 +158,24 @@ class Learner:
 
         Returns the largest difference between recomputed and sampled log-probs, where the weights are still ``fresh``.
         """
-        tokens, rows, valued = all_reduce_sum(
-            [sum(int(s.mask.sum()) for s in samples), len(samples), sum(int(s.valued.sum()) for s in samples)]
+        tokens, rows, sequences, valued = all_reduce_sum(
+            [
+                sum(int(s.mask.sum()) for s in samples),
+                len(samples),
+                sum(s.share * int(s.mask.sum()) for s in samples),
+                sum(int(s.valued.sum()) for s in samples),
+            ]
         )
+        counts = {"tokens": tokens, "rows": rows, "sequences": sequences}
         if not tokens:
             return None
         self.optimizer.zero_grad(set_to_none=True)
         worst = 0.0
-        for indices in micro_batches([s.row for s in samples], self.config.token_budget):
-            chosen = [samples[i] for i in indices]
-            loss, far = self._loss(chosen, sums, tokens, rows, max(valued, 1.0), fresh, surrogate)
+        batches = self._batches([s.row for s in samples])
+        frames = [{frame_key(image) for i in indices for image in samples[i].row.images} for indices in batches]
+        for number in self.vlm.family.sharing(frames):
+            chosen = [samples[i] for i in batches[number]]
+            loss, far = self._loss(chosen, sums, counts, max(valued, 1.0), fresh, surrogate)
             loss.backward()  # type: ignore[no-untyped-call]
             worst = max(worst, far)
         all_reduce_gradients(self.vlm)
@@ -173,8 +185,7 @@ class Learner:
         self,
         samples: Sequence[Sample],
         sums: _Sums,
-        tokens: float,
-        rows: float,
+        counts: dict[str, float],
         valued: float,
         fresh: bool,
         surrogate: bool,
@@ -188,15 +199,10 @@ class Learner:
         assert scores.logps.shape == mask.shape == scores.mask.shape
         logp, old = masked(scores.logps, mask), masked(old, mask)
 
+        share = torch.tensor([s.share for s in samples], device=scores.logps.device)
+
         def total(loss_bt: Tensor) -> Tensor:
-            return aggregate(
-                loss_bt,
-                mask,
-                config.aggregation,
-                tokens=tokens,
-                rows=rows,
-                constant=float(self.longest),
-            )
+            return aggregate(loss_bt, mask, config.aggregation, **counts, share_b=share, constant=float(self.longest))
 
         stopped = torch.zeros_like(mask)
         if surrogate:

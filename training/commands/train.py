@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from training.__main__ import UsageError, first_rank
+from training.__main__ import UsageError, complain, first_rank
 from training.commands.options import Common, parse, percent, say, table
 from training.config import Config, preset
 from training.rewards import RewardWeights
@@ -29,7 +29,10 @@ class TrainArgs(Common):
 
 DESCRIPTION = """Train one policy on the tasks of both worlds and write a run folder: curves, checkpoints, episodes, \
 summary.json and report.html. PRESET is the first word, `default` where there is none (see `handeye list`). \
-Ctrl-C saves and ends; --resume goes on."""
+Ctrl-C saves and ends; --resume goes on. Exit status: 0 done, 2 an error that the text explains, 3 the run \
+learned nothing (summary.json says why), 130 stopped at once."""
+
+VERDICTS = {True: "learned", False: "learned nothing", None: "whether it learned cannot be told"}
 
 
 def run(argv: list[str]) -> dict[str, Any]:
@@ -109,4 +112,5 @@ def _train(config: Config, out: Path, resume: Path | None) -> dict[str, Any]:
     say(table("success on held-out seeds", ["task", "before", "after"], rows))
     minutes, seconds = divmod(round(summary["seconds"]), 60)
     say(f"{minutes} min {seconds} s, {summary['env_steps']:,} environment steps, {summary['tokens']:,} tokens")
+    (complain if summary["learned"] is False else say)(f"{VERDICTS[summary['learned']]}: {summary['verdict']}")
     return summary

@@ -1,0 +1,134 @@
+"""Runs that are killed, and runs whose disk fills up, at chosen moments; then resumed and compared bit for bit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from benchmarks.faults import moments
+from benchmarks.faults.drill import Outcome, Setting, digests, model, train, words
+from episode import stream
+from training import checkpoint
+
+WRITES = {
+    *(f"save: {name}, before" for name in ("save", "save_file", "write_json", "sync", "rename")),
+    *(f"log: {name}, before" for name in ("fsync", "replace", "write_text", "frame_path")),
+}
+"""Moments at which a full disk is met: just before something is written."""
+
+
+def _reference(setting: Setting) -> tuple[Path, Path, list[str]]:
+    """A model, an undisturbed run of it, and the labels of that run's moments."""
+    policy, run, labels = model(setting), setting.folder / "reference", setting.folder / "moments.txt"
+    done = train(words(policy, run), setting.folder / "reference.log", partial(moments.counting, labels))
+    assert done.status == 0, done.said
+    return policy, run, labels.read_text().splitlines()
+
+
+def _spread(labels: list[str], count: int, seed: int) -> list[int]:
+    """Moments of every stage in turn, and of every function of a stage in turn."""
+    kinds: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    draw = stream(seed, "moments")
+    for index in draw.permutation(len(labels)):
+        kinds[labels[index].split(":")[0]][labels[index]].append(int(index))
+    queues = {
+        stage: [group[i] for i in range(max(map(len, by.values()))) for group in by.values() if i < len(group)]
+        for stage, by in kinds.items()
+    }
+    chosen = [queue[i] for i in range(len(labels)) for queue in queues.values() if i < len(queue)]
+    return chosen[:count]
+
+
+def _goes_on(policy: Path, run: Path, log: Path) -> str:
+    """Resume a run that was stopped; what is wrong, or nothing."""
+    begun = (run / "config.json").is_file()
+    done = train(["train", "--resume", str(run)] if begun else words(policy, run), log)
+    return "" if done.status == 0 else f"cannot go on (status {done.status}): {done.said[-300:]}"
+
+
+def killed(setting: Setting) -> Outcome:
+    """``kill -9`` of the whole run's process group."""
+    policy, reference, labels = _reference(setting)
+    wanted, wrong = digests(reference), list[str]()
+    chosen = _spread(labels, setting.count(50), setting.seed)
+    for index in tqdm(chosen, leave=False, disable=None):
+        run, log = setting.folder / f"run-{index}", setting.folder / f"run-{index}.log"
+        done = train(words(policy, run), log, partial(moments.at, index, moments.kill))
+        trouble = f"ended with {done.status}" if done.status != -9 else _goes_on(policy, run, log)
+        if not trouble and (digests(run) != wanted or not (run / "report.html").is_file()):
+            trouble = "another run"
+        _keep(wrong, labels[index], trouble)
+        shutil.rmtree(run, ignore_errors=True)
+    stages = Counter(labels[i].split(":")[0] for i in chosen)
+    told = ", ".join(f"{stage} {n}" for stage, n in stages.items())
+    good = len(chosen) - len(wrong)
+    return Outcome(f"{good} of {len(chosen)} bit-identical ({told})" + _told(wrong), not wrong)
+
+
+def disk_full(setting: Setting) -> Outcome:
+    """Writes that fail; on Linux, where it may be mounted, also a real file system that is too small."""
+    policy, reference, labels = _reference(setting)
+    wanted, wrong = digests(reference), list[str]()
+    before = [i for i, label in enumerate(labels) if label in WRITES]
+    chosen = [before[i] for i in _spread([labels[i] for i in before], setting.count(30), setting.seed)]
+    for index in tqdm(chosen, leave=False, disable=None):
+        run, log = setting.folder / f"run-{index}", setting.folder / f"run-{index}.log"
+        done = train(words(policy, run), log, partial(moments.at, index, moments.full))
+        trouble = _one_clear_error(done.status, done.said) or _goes_on(policy, run, log)
+        _keep(wrong, labels[index], trouble or ("another run" if digests(run) != wanted else ""))
+        shutil.rmtree(run, ignore_errors=True)
+    small = [_too_small(setting, policy, size) for size in (2, 3, 1, 4)[: setting.count(4)]]
+    wrong += [text for text in small if text]
+    mounted = [text for text in small if text is not None]
+    told = f"{len(chosen)} failing writes, {len(mounted)} file systems that were too small, {len(wrong)} wrong"
+    return Outcome(told + _told(wrong), not wrong)
+
+
+def _one_clear_error(status: int, said: str) -> str:
+    """What is wrong with how a run took it: it ends with status 2 and one error, or has no report and says so."""
+    if "Traceback" in said:
+        return "a traceback: " + said[-400:]
+    named = "disk is full" in said or "No space left" in said
+    if status == 0:  # what failed can be done again at any time, or was only tidying
+        return ""
+    return "" if status == 2 and said.count("error: ") == 1 and named else f"status {status}: {said[-300:]}"
+
+
+def _too_small(setting: Setting, policy: Path, megabytes: int) -> str | None:
+    """A run on a tmpfs of this size; None where it cannot be mounted."""
+    if sys.platform != "linux" or os.geteuid():
+        return None
+    place = setting.folder / f"small-{megabytes}"
+    place.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if made.returncode:
+        return None
+    try:
+        run = place / "run"
+        done = train(words(policy, run), setting.folder / f"small-{megabytes}.log")
+        if trouble := _one_clear_error(done.status, done.said):
+            return f"{megabytes} MB: {trouble}"
+        there = checkpoint.listed(run / "checkpoints")
+        return next((f"{megabytes} MB: {p.name}: {checkpoint.damage(p)}" for p in there if checkpoint.damage(p)), "")
+    finally:
+        subprocess.run(["umount", str(place)], check=False)
+
+
+def _keep(wrong: list[str], label: str, trouble: str) -> None:
+    """Remember what went wrong, and say how it went: a full drill takes an hour."""
+    tqdm.write(f"{label}: {trouble or 'well'}")
+    if trouble:
+        wrong.append(f"{label}: {trouble}")
+
+
+def _told(wrong: list[str]) -> str:
+    return "".join(f"; {text}" for text in wrong[:3])
