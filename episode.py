@@ -347,6 +347,9 @@ class Trajectory:
     final_frames: dict[str, str] = field(default_factory=dict)
     """What the world looked like at the end."""
     error: str = ""
+    """How its world broke, for good or in the attempt before this one; empty where it did not."""
+    attempts: int = 1
+    """How often it was begun because its world broke, this time included."""
     schema: int = SCHEMA_VERSION
 
     @property

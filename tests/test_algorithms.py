@@ -94,7 +94,7 @@ def test_histogram_of_step_groups_by_hand() -> None:
         episode(decision(0, "s"), decision(0)),
         episode(decision(0, "s"), group=1),
     ]
-    figures = step_metrics(episodes, 0, RewardWeights(**CONFIG.reward))
+    figures = step_metrics(episodes, [], RewardWeights(**CONFIG.reward))
     got = {k: v for k, v in figures.items() if k.startswith("step_groups/")}
     assert got == {
         "step_groups/1": 0.4,

@@ -22,7 +22,7 @@ from PIL import Image
 from tests.synthetic import body_episode, screen_episode, write_run
 from training import record
 from training.page import Gallery, episode_data
-from training.report import ReportError, charts, read_lines, write_report
+from training.report import ReportError, charts, read_lines, render, write_report
 
 HOSTILE = '</script><script>document.title=\'owned\'</script><img src="https://evil.example/x.png" onerror="alert(1)">'
 
@@ -179,3 +179,12 @@ def test_a_browser_plays_it(run: Path, tmp_path: Path) -> None:
             os.killpg(browser.pid, signal.SIGKILL)
     assert "data-error" not in seen.split("<script")[0]
     assert 'data-seen="true|end|Out of time.|128|3"' in seen
+
+
+def test_worlds_that_broke_are_told(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", steps=2)
+    assert "worlds that broke" not in render(run)
+    summary = json.loads((run / "summary.json").read_text())
+    summary["infra"] = {"retried": 3, "dropped": 8, "unevaluated": 0}
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert "worlds that broke" in (page := render(run)) and "3 retried, 8 dropped, 0 unevaluated" in page

@@ -65,7 +65,7 @@ def debug(model: Path, **changes: Any) -> Config:
 
 def strip(model: Path, **changes: Any) -> Config:
     """On a world that costs nothing, in this process."""
-    changes = {"tasks": Strip.task_id, "ranks": 1, "eval_episodes": 0, "group_size": 4, **changes}
+    changes = {"tasks": Strip.task_id, "ranks": 1, "eval_episodes": 0, "group_size": 4, "world_timeout": 0, **changes}
     return debug(model, **changes)
 
 
@@ -100,8 +100,9 @@ def test_debug_in_both_worlds_interrupted_and_resumed_is_bit_identical(model: Pa
     assert all(line["logp_difference/max"] < 1e-3 for line in lines(straight))
 
     assert json.loads((straight / "summary.json").read_text()) == summary
-    counted = {"seconds", "env_steps", "tokens", "peak_memory_mb", "preset", "seed"}
+    counted = {"seconds", "env_steps", "tokens", "infra", "peak_memory_mb", "preset", "seed"}
     assert set(summary) == {"tasks", "learned", "status", "verdict", "warnings", *counted}
+    assert summary["infra"] == {"retried": 0, "dropped": 0, "unevaluated": 0}
     assert set(summary["tasks"]) == {"gui/click-button-v0", "sims/reach-v0"}
     for task in summary["tasks"].values():
         assert set(task) == {"before", "after"} and all(set(v) == {"success", "n", "interval"} for v in task.values())

@@ -67,6 +67,10 @@ class Config:
     (dynamic sampling); all of them count as environment steps."""
     batch: int = 64
     """Episodes alive at once on a rank."""
+    world_timeout: float = 60.0
+    """Seconds that a world may take for one turn. Worlds run in a process of their own, one a rank; one that hangs or
+    dies is replaced, and its episodes are played again. 0 keeps worlds in the rank's own process, where neither can be
+    mended."""
     temperature: float = 1.0
     """Of sampling; log-probs are those of the tempered distribution."""
 
@@ -145,6 +149,10 @@ class Config:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
         if self.resample < 0:
             raise ConfigError(f"resample = {self.resample}: must be 0 or more rounds")
+        if not self.world_timeout >= 0:
+            raise ConfigError(
+                f"world_timeout = {self.world_timeout}: must be 0 (no process of their own) or more seconds"
+            )
         if self.aggregation not in get_args(Aggregation):
             raise ConfigError(
                 f"no aggregation {self.aggregation!r}: {nearest(self.aggregation, get_args(Aggregation))}"

@@ -25,6 +25,7 @@ import torch.distributed as dist
 from torch import nn
 
 from episode import HandeyeError
+from training.host import FEW_THREADS
 
 TIMEOUT = timedelta(hours=2)
 """How long a rank waits for the others: longer than any rollout."""
@@ -277,10 +278,8 @@ def _join_group(rendezvous: str | None, index: int, ranks: int) -> None:
 
 @contextmanager
 def _few_threads_env() -> Iterator[None]:
-    """What must be in the environment before a rank imports numpy, torch and GL."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update({name: "1" for name in names})
+    before = {name: os.environ.get(name) for name in FEW_THREADS}
+    os.environ.update(FEW_THREADS)
     try:
         yield
     finally:

@@ -9,9 +9,9 @@ from typing import Any
 from episode import Outcome, Split, Trajectory
 from policy.agent import Agent
 from training.distributed import gather_objects, share
+from training.pool import WorldPool
 from training.rewards import RewardWeights, total
 from training.rollout import EpisodeSpec, run_episodes
-from training.worlds import WorldPool
 
 HELD_OUT_SEED = 1_000_000
 """Seeds from here on are never trained on."""
@@ -95,8 +95,10 @@ def _figures(rows: Sequence[tuple[tuple[str, int], str, float, int]]) -> dict[st
 
 
 def family_means(tasks: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Mean success over the tasks of each world: ``{"gui": …, "sims": …}``."""
+    """Mean success over the tasks of each world that could be played: ``{"gui": …, "sims": …}``."""
     families: dict[str, list[float]] = {}
     for task_id, figures in tasks.items():
+        if not figures["n"]:
+            continue
         families.setdefault(task_id.split("/")[0], []).append(figures["success"])
     return {family: sum(values) / len(values) for family, values in families.items()}

@@ -11,6 +11,7 @@ from training import checkpoint
 from training.config import Config
 from training.distributed import StopRequest, any_rank, is_first_process, launch
 from training.metrics import whole_groups
+from training.pool import open_pool
 from training.rewards import score
 from training.rollout import collect
 from training.run import Run
@@ -61,7 +62,11 @@ def _nothing_saved(run: Path) -> bool:
 
 def train_rank(config: Config, out: Path, resume: Path | None, stop_at: int | None) -> dict[str, Any]:
     """The run as each rank lives it."""
-    with Run(config, out, resume) as run, StopRequest() as stop:
+    with (
+        open_pool(config.world_timeout, config.imports) as pool,
+        Run(config, out, resume, pool) as run,
+        StopRequest() as stop,
+    ):
         learner, algorithm = run.learner, run.algorithm
         if not run.done.before and run.done.step == 0:
             run.done.before = run.evaluate("before")
@@ -73,12 +78,12 @@ def train_rank(config: Config, out: Path, resume: Path | None, stop_at: int | No
             with run.timed("collect"):
                 played: list[Trajectory] = []
                 while specs := run.plan(played):
-                    fresh = collect(run.player, specs, batch=config.batch, run_seed=config.seed, pool=run.pool)
+                    fresh = collect(run.player, specs, batch=config.batch, run_seed=config.seed, pool=pool)
                     for episode in fresh:
                         score(episode, run.weights, config.gamma, config.reward_scales.get(episode.task.id, 1.0))
                     played += fresh
-                episodes, broken = whole_groups(played)
-                run.check(played)
+                episodes, dropped = whole_groups(played)
+                run.check(episodes, dropped)
             with run.timed("update"):
                 if algorithm.critic:
                     learner.values(episodes)
@@ -89,7 +94,7 @@ def train_rank(config: Config, out: Path, resume: Path | None, stop_at: int | No
                 samples = samples_of(episodes, algorithm.critic, learner.layout)
                 surrogate = not (algorithm.expert or algorithm.direct)
                 figures |= learner.update(samples, run.done.step, surrogate)
-            run.log(episodes, broken, figures)
+            run.log(episodes, dropped, figures)
             if run.done.step % config.save_every == 0 and run.more():
                 run.save()
         run.save()

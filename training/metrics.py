@@ -16,23 +16,30 @@ Pairs = dict[str, tuple[float, float]]
 SIZES = {"1": (1, 1), "2_to_3": (2, 3), "4_to_7": (4, 7), "8_up": (8, 10**9)}
 """Bins of the histogram of step groups: how many decisions of a group were taken in one state."""
 
+SUMS = ("tokens", "env_steps", "episodes", "groups/broken", "infra/dropped", "infra/retried")
+"""Figures that are counts, not means."""
 
-def whole_groups(trajectories: Sequence[Trajectory]) -> tuple[list[Trajectory], int]:
-    """Episodes of groups in which every world stayed alive, and how many groups were left out for one that did not."""
+
+def whole_groups(trajectories: Sequence[Trajectory]) -> tuple[list[Trajectory], list[Trajectory]]:
+    """Episodes of groups in which every world stayed alive, and those of groups in which one did not."""
     broken = {t.group for t in trajectories if t.outcome is Outcome.INFRA_ERROR}
-    return [t for t in trajectories if t.group not in broken], len(broken)
+    return [t for t in trajectories if t.group not in broken], [t for t in trajectories if t.group in broken]
 
 
-def step_metrics(trajectories: Sequence[Trajectory], broken: int, weights: RewardWeights) -> dict[str, float]:
+def step_metrics(
+    trajectories: Sequence[Trajectory], dropped: Sequence[Trajectory], weights: RewardWeights
+) -> dict[str, float]:
     """Figures of one collection over all ranks.
 
     Means an episode: ``success``, ``return``, ``turns``, ``progress`` and the raw ``reward`` terms, by task and world;
     means a decision: ``valid``, ``length``, ``step_groups/SIZE`` (share of decisions whose state was met that often in
-    their group, where worlds have state keys); sums: ``groups/broken``, ``tokens``, ``env_steps``, ``episodes``.
+    their group, where worlds have state keys); sums: ``tokens``, ``env_steps``, ``episodes``, ``groups/broken`` (left
+    out because a world broke for good), ``infra/dropped`` (their episodes; with ``episodes`` these are all that were
+    planned) and ``infra/retried`` (times that an episode was begun again because its world broke).
 
     Args:
         trajectories: this rank's scored episodes, broken groups left out.
-        broken: groups that were left out on this rank.
+        dropped: this rank's episodes of broken groups.
         weights: what ``return`` weighs.
     """
     pairs: Pairs = {}
@@ -44,15 +51,15 @@ def step_metrics(trajectories: Sequence[Trajectory], broken: int, weights: Rewar
     sizes = group_sizes(keys)
     for name, (low, high) in SIZES.items():
         _add(pairs, f"step_groups/{name}", float(((low <= sizes) & (sizes <= high)).sum()), len(keys))
+    _add(pairs, "groups/broken", len({t.group for t in dropped}))
+    _add(pairs, "infra/dropped", len(dropped))
+    _add(pairs, "infra/retried", sum(t.attempts - 1 for t in (*trajectories, *dropped)))
     merged: Pairs = {}
-    for part, lost in gather_objects((pairs, broken)):
+    for part in gather_objects(pairs):
         for name, (value, count) in part.items():
             before = merged.get(name, (0.0, 0.0))
             merged[name] = before[0] + value, before[1] + count
-        before = merged.get("groups/broken", (0.0, 0.0))
-        merged["groups/broken"] = before[0] + lost, 1.0
-    sums = ("groups/broken", "tokens", "env_steps", "episodes")
-    figures = {name: value if name in sums else value / count for name, (value, count) in sorted(merged.items())}
+    figures = {name: value if name in SUMS else value / count for name, (value, count) in sorted(merged.items())}
     return figures | _families(figures)
 
 

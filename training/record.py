@@ -106,6 +106,7 @@ def _trajectory(data: dict[str, Any], frames: dict[str, Any]) -> Trajectory:
         group=data["group"],
         final_frames=data["final_frames"],
         error=data["error"],
+        attempts=data.get("attempts", 1),  # episodes of an earlier version do not say
         schema=data["schema"],
     )
 

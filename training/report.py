@@ -74,6 +74,12 @@ PANELS = (
         "share with equal returns, which teach nothing; number left out for a broken world",
         more=True,
     ),
+    Panel(
+        r"infra/.+",
+        "Broken worlds",
+        "times an episode was begun again; episodes left out with their group, never scored",
+        more=True,
+    ),
     Panel(r"learning_rate", "Learning rate", more=True),
     Panel(r"logp_difference/.+", "Rollout against update", "difference of log-probabilities; should be rounding"),
 )
@@ -183,6 +189,8 @@ def _facts(
     for key, name in (("env_steps", "environment steps"), ("tokens", "tokens")):
         if key in summary:
             facts.append((name, f"{summary[key]:,}"))
+    if any(summary.get("infra", {}).values()):
+        facts.append(("worlds that broke", ", ".join(f"{number} {what}" for what, number in summary["infra"].items())))
     if "peak_memory_mb" in summary:
         facts.append(("peak memory", f"{summary['peak_memory_mb'] / 1000:.1f} GB"))
     return facts

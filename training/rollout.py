@@ -8,38 +8,38 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from episode import (
     ControlStep,
     Decision,
-    Keyed,
-    Observation,
+    HandeyeError,
     Outcome,
-    Privileged,
-    Rewindable,
     Split,
-    Staged,
     State,
     Task,
     Trajectory,
-    WorldError,
     frame_key,
 )
 from policy.agent import Agent, Request, Turn
+from training.host import Moment
+from training.pool import Seat, WorldFailed, WorldPool
 from training.rewards import RewardWeights, score
-from training.worlds import WorldPool
 
 ATTEMPTS = 3
-"""How often an episode is begun before it counts as an ``infra_error``."""
+"""How often an episode's own world may break before the episode counts as an ``infra_error``."""
+MAX_BEGUN = 100
+"""How often an episode is begun at all, also where others took its worker with them."""
+MAX_LOST = 6
+"""Groups of one task in a row that could not be played, after which its world is simply broken."""
 MAX_DECISIONS = 1000
 """A world that never ends an episode is broken."""
+
+
+class BrokenWorld(HandeyeError):
+    """Episodes of a task cannot be played at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +56,15 @@ class EpisodeSpec:
 
 
 @dataclass(slots=True)
-class _Start:
-    """Where a group's episodes begin."""
-
-    state: State
-    observation: Observation
-    info: dict[str, Any]
-
-
-@dataclass(slots=True)
 class _Live:
     """An episode being played."""
 
     spec: EpisodeSpec
-    world: Any
-    observation: Observation
+    seat: Seat
+    moment: Moment
+    subgoals: dict[str, bool]
+    """Held now."""
     trajectory: Trajectory
-    embodiment: Any
-    staged: bool
-    info: dict[str, Any] = field(default_factory=dict)
 
 
 def generation_seed(run_seed: int, episode: int, decision: int) -> int:
@@ -111,141 +101,199 @@ def collect(
 ) -> list[Trajectory]:
     """Play ``specs``; one trajectory each, in their order, not yet scored.
 
-    A world that raises gets its episode played again from the start in a fresh world; after three attempts the
-    trajectory's outcome is ``INFRA_ERROR``. Left out: a world that hangs inside one call hangs the rollout; worlds that
-    may do so belong in a process of their own.
+    A world that raises, returns garbage, or (in a ``WorkerPool``) hangs or dies gets its episode played again from the
+    start in a fresh world. When that has happened three times the trajectory's outcome is ``INFRA_ERROR``, and so is
+    that of whatever of its group was not yet played: the group cannot be compared any more.
 
     Args:
         agent: answers the requests of all live episodes in one call.
         specs: what to play.
         batch: episodes alive at once.
         run_seed: keys the draws of the agent.
-        pool: worlds to reuse; None makes them and closes them.
+        pool: worlds to reuse; None makes them in this process and closes them.
         on_turn: called after every turn of the batch with episodes ended and episodes in all.
+
+    Raises:
+        BrokenWorld: group after group of one task could not be played.
     """
     own = WorldPool() if pool is None else pool
     players = _Players(own, specs)
-    done: dict[int, Trajectory] = {}
-    waiting = deque(range(len(specs)))
-    live: dict[int, _Live] = {}
     try:
-        while waiting or live:
-            while waiting and len(live) < batch:
-                index = waiting.popleft()
-                _admit(players, index, live, done)
-            order = sorted(live)
-            turns = agent.act([_request(live[i], run_seed) for i in order])
-            for index, turn in zip(order, turns, strict=True):
-                episode = live[index]
-                try:
-                    ended = _play(episode, turn)
-                except WorldError as error:
-                    players.failed(index, error)
-                    with suppress(Exception):  # it is broken already
-                        live.pop(index).world.close()
-                    _admit(players, index, live, done)
-                    continue
-                if ended:
-                    own.give(episode.world, episode.spec.task_id, episode.spec.split)
-                    done[index] = live.pop(index).trajectory
+        while len(players.done) < len(specs):
+            players.admit(batch)
+            order = sorted(players.live)
+            if not order:
+                continue
+            try:
+                turns = agent.act([_request(players.live[i], run_seed) for i in order])
+            except WorldFailed as error:  # a scripted agent asks the world itself
+                players.broke(players.index_of(error.seat), error)
+                continue
+            asked = [(players.live[i].seat, turn.reply.actions) for i, turn in zip(order, turns, strict=True)]
+            for index, turn, moment in zip(order, turns, own.turns(asked), strict=True):
+                if index in players.live:  # else it went with its group
+                    players.record(index, turn, moment)
             if on_turn is not None:
-                on_turn(len(done), len(specs))
+                on_turn(len(players.done), len(specs))
     finally:
         if pool is None:
             own.close()
-    return [done[i] for i in range(len(specs))]
+    return [players.done[i] for i in range(len(specs))]
+
+
+Group = tuple[str, int, Split, int]
 
 
 class _Players:
-    """Starts episodes: worlds from the pool, one snapshot a group, and a count of attempts."""
+    """Who waits, who plays and who is done; each episode is always one of the three."""
 
     def __init__(self, pool: WorldPool, specs: Sequence[EpisodeSpec]) -> None:
         self.pool = pool
         self.specs = specs
-        self.attempts = [0] * len(specs)
+        self.waiting = deque(range(len(specs)))
+        self.live: dict[int, _Live] = {}
+        self.done: dict[int, Trajectory] = {}
+        self.begun = [0] * len(specs)
+        self.failures = [0] * len(specs)
         self.errors = [""] * len(specs)
-        self.starts: dict[tuple[str, int, Split, int], _Start] = {}
-        self.siblings: dict[tuple[str, int, Split, int], int] = {}
-        for spec in specs:
-            key = (spec.task_id, spec.seed, spec.split, spec.group)
-            self.siblings[key] = self.siblings.get(key, 0) + 1
+        self.starts: dict[Group, tuple[Task, Moment, State]] = {}
+        self.groups: dict[Group, list[int]] = {}
+        for index, spec in enumerate(specs):
+            self.groups.setdefault(_group(spec), []).append(index)
 
-    def start(self, index: int) -> _Live:
-        """Begin episode ``index``, from its group's snapshot where there is one."""
+    def admit(self, batch: int) -> None:
+        """Make those who wait live, in their order, until ``batch`` are."""
+        self._recall()
+        while self.waiting and len(self.live) < batch:
+            index = self.waiting.popleft()
+            try:
+                self.live[index] = self._begin(index)
+            except WorldFailed as error:
+                self.broke(index, error)
+                self._recall()
+
+    def _begin(self, index: int) -> _Live:
+        """From its group's snapshot where there is one."""
         spec = self.specs[index]
-        self.attempts[index] += 1
-        with _guarded(spec):
-            world = self.pool.take(spec.task_id, spec.split)
-            observation, info = self._begin(world, spec)
-            _check(observation)
-        task: Task = info["task"]
-        trajectory = Trajectory(task, Outcome.TRUNCATED, [], {}, episode=spec.episode, group=spec.group)
-        episode = _Live(spec, world, observation, trajectory, world.embodiment, isinstance(world, Staged), info)
+        group = _group(spec)
+        self.begun[index] += 1
+        if group in self.starts:
+            task, first, state = self.starts[group]
+            # A copy each: a world may continue to write into the state that it was given.
+            seat, moment = self.pool.begin_at(spec.task_id, spec.split, deepcopy(state))
+            moment = replace(moment, subgoals=first.subgoals)
+        else:
+            keep = len(self.groups[group]) > 1
+            seat, task, moment, kept = self.pool.begin(spec.task_id, spec.split, spec.seed, keep)
+            if kept is not None:
+                self.starts[group] = task, moment, kept
+        trajectory = Trajectory(
+            task,
+            Outcome.TRUNCATED,
+            [],
+            {},
+            episode=spec.episode,
+            group=spec.group,
+            error=f"begun again after {self.errors[index]}" if self.errors[index] else "",
+            attempts=1 + self.failures[index],
+        )
+        episode = _Live(spec, seat, moment, moment.subgoals or {}, trajectory)
         _keep_frames(episode)
         return episode
 
-    def _begin(self, world: Any, spec: EpisodeSpec) -> tuple[Observation, dict[str, Any]]:
-        key = (spec.task_id, spec.seed, spec.split, spec.group)
-        start = self.starts.get(key)
-        if start is not None:
-            # A copy each: a world may continue to write into the state that it was given.
-            return world.restore(deepcopy(start.state)), dict(start.info)
-        observation, info = world.reset(seed=spec.seed)
-        if self.siblings[key] > 1 and isinstance(world, Rewindable):
-            self.starts[key] = _Start(world.snapshot(), observation, dict(info))
-        return observation, info
+    def record(self, index: int, turn: Turn, moment: Moment | WorldFailed) -> None:
+        """Write down what a turn did; where it ended the episode, that is done."""
+        episode = self.live[index]
+        if isinstance(moment, WorldFailed):
+            self.broke(index, moment)
+            return
+        _record(episode, turn, moment)
+        if moment.outcome is not None:
+            self.pool.lost[episode.spec.task_id] = 0
+            self.done[index] = self.live.pop(index).trajectory
+        elif len(episode.trajectory.decisions) >= MAX_DECISIONS:
+            self.broke(index, WorldFailed(f"it did not end within {MAX_DECISIONS} decisions", episode.seat))
 
-    def failed(self, index: int, error: WorldError) -> None:
-        self.errors[index] = str(error)
+    def broke(self, index: int, error: WorldFailed) -> None:
+        """An episode's world failed: it waits to be played again, before all others, or is given up."""
+        spec = self.specs[index]
+        self.live.pop(index, None)
+        self.pool.drop(error.seat)
+        if error.at_fault:
+            self.failures[index] += 1
+            self.errors[index] = f"{spec.task_id} seed {spec.seed} {spec.split}: {error}"
+        if self.failures[index] < ATTEMPTS and self.begun[index] < MAX_BEGUN:
+            self.waiting.appendleft(index)
+        else:
+            self._give_up(index, str(error))
 
-    def given_up(self, index: int) -> bool:
-        return self.attempts[index] >= ATTEMPTS
+    def index_of(self, seat: Seat) -> int:
+        return next(index for index, episode in self.live.items() if episode.seat is seat)
 
-    def infra_error(self, index: int) -> Trajectory:
+    def _recall(self) -> None:
+        """Those whose worlds are gone through no fault of theirs wait again, before all others."""
+        gone = [index for index in sorted(self.live) if not self.live[index].seat.alive]
+        for index in reversed(gone):
+            del self.live[index]
+            self.waiting.appendleft(index)
+
+    def _give_up(self, index: int, error: str) -> None:
+        """End an episode as an ``infra_error``, and with it what is not done of its group."""
+        spec = self.specs[index]
+        for member in self.groups[_group(spec)]:
+            if member in self.done:
+                continue
+            if member in self.live:
+                self.pool.drop(self.live.pop(member).seat)
+            elif member in self.waiting:
+                self.waiting.remove(member)
+            reason = self.errors[index] or error
+            self.done[member] = self._infra_error(
+                member, reason if member == index else f"given up with its group: {reason}"
+            )
+        self.pool.lost[spec.task_id] += 1
+        if self.pool.lost[spec.task_id] >= MAX_LOST:
+            raise BrokenWorld(
+                f"{spec.task_id} is broken: {MAX_LOST} of its groups in a row could not be played, each begun "
+                f"{ATTEMPTS} times; the last error: {self.errors[index] or error}. Mend the world, or leave it out "
+                "with --tasks"
+            )
+
+    def _infra_error(self, index: int, error: str) -> Trajectory:
         """The record of an episode that could not be played."""
         spec = self.specs[index]
-        task = Task(spec.task_id, "", (), spec.seed, spec.split)
         return Trajectory(
-            task, Outcome.INFRA_ERROR, [], {}, episode=spec.episode, group=spec.group, error=self.errors[index]
+            Task(spec.task_id, "", (), spec.seed, spec.split),
+            Outcome.INFRA_ERROR,
+            [],
+            {},
+            episode=spec.episode,
+            group=spec.group,
+            error=error,
+            attempts=max(1, self.failures[index]),
         )
 
 
-def _admit(players: _Players, index: int, live: dict[int, _Live], done: dict[int, Trajectory]) -> None:
-    """Make episode ``index`` live, or record that it cannot be played."""
-    while not players.given_up(index):
-        try:
-            live[index] = players.start(index)
-            return
-        except WorldError as error:
-            players.failed(index, error)
-    done[index] = players.infra_error(index)
-
-
-@contextmanager
-def _guarded(spec: EpisodeSpec) -> Iterator[None]:
-    """Whatever a world raises is a WorldError that says which episode it was."""
-    try:
-        yield
-    except Exception as error:
-        raise WorldError(f"{spec.task_id} seed {spec.seed} {spec.split}: {type(error).__name__}: {error}") from error
+def _group(spec: EpisodeSpec) -> Group:
+    return spec.task_id, spec.seed, spec.split, spec.group
 
 
 def _request(episode: _Live, run_seed: int) -> Request:
     trajectory = episode.trajectory
     return Request(
-        observation=episode.observation,
-        embodiment=episode.embodiment,
+        observation=episode.moment.observation,
+        embodiment=episode.seat.embodiment,
         history=trajectory.decisions,
         frames=trajectory.frames,
         seed=generation_seed(run_seed, trajectory.episode, len(trajectory.decisions)),
-        world=episode.world,
+        world=episode.seat,
     )
 
 
 def _keep_frames(episode: _Live) -> dict[str, str]:
     """Store the current frames, each distinct one once; camera name to key."""
     keys = {}
-    for camera, frame in episode.observation["frames"].items():
+    for camera, frame in episode.moment.observation["frames"].items():
         keys[camera] = key = frame_key(frame)
         if key not in episode.trajectory.frames:
             # A copy: a world may draw its next frame into the same memory.
@@ -253,68 +301,33 @@ def _keep_frames(episode: _Live) -> dict[str, str]:
     return keys
 
 
-def _play(episode: _Live, turn: Turn) -> bool:
-    """Carry out one turn and record it; whether the episode has ended."""
-    trajectory, reply, world = episode.trajectory, turn.reply, episode.world
+def _record(episode: _Live, turn: Turn, after: Moment) -> None:
+    """Write down one turn, which led from the episode's moment to the one ``after`` it."""
+    trajectory, reply, before = episode.trajectory, turn.reply, episode.moment
     trajectory.frames.update(turn.frames)
-    trajectory.frames.update(turn.frames)
-    with _guarded(episode.spec):
-        decision = Decision(
-            frames=_keep_frames(episode),
-            generations=turn.generations,
-            action=reply.action,
-            thought=reply.thought,
-            valid=reply.valid,
-            error=reply.error,
-            steps=[],
-            planned=len(reply.actions),
-            subgoals={},
-            state_key=world.state_key() if isinstance(world, Keyed) else None,
-            privileged=world.privileged().copy() if isinstance(world, Privileged) else None,
-        )
-        ended, info = _execute(episode, decision, reply.actions)
-    decision.subgoals = dict(info["subgoals"])
+    start, end = (float(moment.observation["time"][0]) for moment in (before, after))
+    # The clock is read with the frames; control steps are equally long.
+    steps = [
+        ControlStep(reply.actions[j], terms, progress, start + (end - start) * (j + 1) / len(after.steps))
+        for j, (terms, progress) in enumerate(after.steps)
+    ]
+    if after.subgoals is not None:
+        episode.subgoals = after.subgoals
+    decision = Decision(
+        frames=_keep_frames(episode),
+        generations=turn.generations,
+        action=reply.action,
+        thought=reply.thought,
+        valid=reply.valid,
+        error=reply.error,
+        steps=steps,
+        planned=len(reply.actions),
+        subgoals=dict(episode.subgoals),
+        state_key=before.state_key,
+        privileged=before.privileged,
+    )
     trajectory.decisions.append(decision)
-    if not ended and len(trajectory.decisions) >= MAX_DECISIONS:
-        raise WorldError(f"{episode.spec.task_id} did not end within {MAX_DECISIONS} decisions")
+    episode.moment = after
     trajectory.final_frames = _keep_frames(episode)
-    if ended:
-        trajectory.outcome = Outcome(info["outcome"])
-    return ended
-
-
-def _check(observation: Observation) -> None:
-    """A simulation that blew up says so only by its numbers."""
-    for camera, frame in observation["frames"].items():
-        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or not frame.size:
-            shown = f"{frame.dtype} {list(frame.shape)}" if isinstance(frame, np.ndarray) else type(frame).__name__
-            raise WorldError(f"camera {camera!r} gave {shown} instead of a frame, uint8 [H, W, 3]")
-    if "proprio" in observation and not np.isfinite(observation["proprio"]).all():
-        raise WorldError(f"the body's state is not finite: {observation['proprio']}")
-
-
-def _execute(episode: _Live, decision: Decision, actions: Sequence[Any]) -> tuple[bool, dict[str, Any]]:
-    """Take the native actions until they or the episode end; frames are drawn once, after the last."""
-    world, before = episode.world, float(episode.observation["time"][0])
-    ended, info = False, episode.info
-    for action in actions:
-        if episode.staged:
-            _, terminated, truncated, info = world.advance(action)
-        else:
-            episode.observation, _, terminated, truncated, info = world.step(action)
-        terms, held = {str(k): float(v) for k, v in info["terms"].items()}, float(info["progress"])
-        for name, value in (*terms.items(), ("progress", held)):
-            if not np.isfinite(value):
-                raise WorldError(f"the reward term {name!r} is {value}")
-        decision.steps.append(ControlStep(action, terms, held, 0.0))
-        ended = terminated or truncated
-        if ended:
-            break
-    if episode.staged:
-        episode.observation = world.observe()
-    _check(episode.observation)
-    after = float(episode.observation["time"][0])
-    for j, step in enumerate(decision.steps):
-        # The clock is read with the frames; control steps are equally long.
-        step.time = before + (after - before) * (j + 1) / len(decision.steps)
-    return ended, info
+    if after.outcome is not None:
+        trajectory.outcome = after.outcome

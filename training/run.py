@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import torch
 
-from episode import HandeyeError, Keyed, Privileged, Trajectory
+from episode import HandeyeError, Keyed, Outcome, Privileged, Trajectory
 from policy.agent import Agent, ExpertAgent, VLMAgent, dialect_of
 from policy.codecs import codec_named
 from policy.context import ContextBuilder
@@ -29,16 +29,17 @@ from training.algorithms import algorithm, require_groups
 from training.config import Config
 from training.critic import Layout
 from training.curriculum import plan, shown_groups
-from training.distributed import all_reduce_sum, barrier, broadcast_module, device, gather_objects, rank
+from training.distributed import all_reduce_sum, any_rank, barrier, broadcast_module, device, gather_objects, rank
 from training.evaluate import evaluate
 from training.journal import Journal, write_whole
 from training.judges import Judge
 from training.metrics import flat_groups, step_metrics, whole_groups
+from training.pool import WorldPool
 from training.rewards import RewardWeights
-from training.rollout import EpisodeSpec
+from training.rollout import BrokenWorld, EpisodeSpec
 from training.start import layout_of, require
 from training.update import Learner
-from training.worlds import WorldPool, import_modules, resolve
+from training.worlds import import_modules, resolve
 
 BAD_STEPS = 3
 """Steps in a row with something that is not finite, after which the run stops."""
@@ -69,9 +70,12 @@ class Progressed:
     env_steps: int = 0
     tokens: int = 0
     episodes: int = 0
+    retried: int = 0
+    dropped: int = 0
+    """Episodes of groups that were left out because a world broke."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
-    """Of all ranks together, on training alone."""
+    """Of all ranks and their worlds together, on training alone."""
     optimizer_steps: int = 0
     bad_steps: int = 0
     flat_steps: int = 0
@@ -85,17 +89,16 @@ class Progressed:
 
 
 class Run:
-    """Everything that the loop holds. A context: worlds and tracker are closed at its end."""
+    """Everything that the loop holds. A context: the tracker is closed at its end."""
 
-    def __init__(self, config: Config, out: Path, resume: Path | None) -> None:
-        self.config, self.out = config, out
+    def __init__(self, config: Config, out: Path, resume: Path | None, pool: WorldPool) -> None:
+        self.config, self.out, self.pool = config, out, pool
         import_modules(config.imports)
         self.task_ids = resolve(config.tasks)
         plan(config, self.task_ids, 0)  # says now what is wrong with the weights
         self.weights = RewardWeights(**config.reward)
         self.algorithm = algorithm(config.algorithm)
         require_groups(config)
-        self.pool = WorldPool()
         require(config.algorithm, self.algorithm.needs, self.task_ids, self.pool)
         self.layout = layout_of(self.task_ids, self.pool) if Privileged in self.algorithm.needs else None
         source = checkpoint.find(resume) if resume is not None else None
@@ -116,7 +119,7 @@ class Run:
             if rank() == 0:
                 checkpoint.set_aside(source.parent, self.done.step)
         self._saved = self.done.step if source is not None else None
-        self._started, self._cpu = time.monotonic() - self.done.seconds, time.process_time()
+        self._started, self._cpu = time.monotonic() - self.done.seconds, self._cpu_now()
         self._timed: dict[str, float] = {}
         self._sight: probe.Sight | None = None
         self.journal = Journal(config, out, self.done.step, state.get("tracker")) if rank() == 0 else None
@@ -159,7 +162,6 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.pool.close()
         if self.journal is not None:
             self.journal.close(failed=kind is not None)
 
@@ -184,6 +186,10 @@ class Run:
         flat = [group - first for group in flat_groups(latest, self.weights)]
         return plan(config, self.task_ids, step, flat, attempt + 1)
 
+    def _cpu_now(self) -> float:
+        """CPU seconds of this rank and its worlds."""
+        return time.process_time() + self.pool.usage()[0]
+
     def _forget_frames(self) -> None:
         """A step's features depend on nothing before it: a resumed run would not have that in memory."""
         for vlm in self._models():
@@ -205,14 +211,20 @@ class Run:
         self._timed[name] = self._timed.get(name, 0.0) + time.perf_counter() - start
         trim_memory()
 
-    def check(self, played: Sequence[Trajectory]) -> None:
+    def check(self, episodes: Sequence[Trajectory], dropped: Sequence[Trajectory]) -> None:
         """Every step: what broke, and how much of what the policy says depends on what it sees. At first it must."""
-        broken = [error for errors in gather_objects([t.error for t in played if t.error]) for error in errors]
+        broken = [t for part in gather_objects([(t.group, t.error) for t in dropped if t.error]) for t in part]
+        if broken and not any_rank(bool(episodes)):
+            raise BrokenWorld(
+                f"no episode of step {self.done.step + 1} could be played; the first error: {broken[0][1]}. Mend the "
+                f"world, or leave it out with --tasks; what was learned before goes on with --resume {self.out}"
+            )
         if broken:
-            lost = f"{len(broken)} episodes could not be played, their groups are left out; the first: {broken[0]}"
+            groups = len({group for group, _ in broken})
+            lost = f"{groups} groups were left out, as a world broke; the first error: {broken[0][1]}"
             self._warn("broken", f"step {self.done.step + 1}: {lost}", again=True)
         first, config = self._sight is None, self.config
-        self._sight = probe.look(self.vlm, played, self._seen(), config.seed, self.done.step)
+        self._sight = probe.look(self.vlm, episodes, self._seen(), config.seed, self.done.step)
         if first and not self.algorithm.expert:
             self._sight.require()
 
@@ -223,23 +235,25 @@ class Run:
             figures |= judge.judge(episodes, self.done.step)
         return figures
 
-    def log(self, episodes: Sequence[Trajectory], broken: int, figures: dict[str, float]) -> None:
+    def log(self, episodes: Sequence[Trajectory], dropped: Sequence[Trajectory], figures: dict[str, float]) -> None:
         """Close the step: counters, metrics.jsonl, timings.jsonl, tracker, bar, and episodes to look at."""
         done, config = self.done, self.config
-        played = step_metrics(episodes, broken, self.weights)
+        played = step_metrics(episodes, dropped, self.weights)
         if done.step % config.episodes_every == 0:
             self._keep_episodes(episodes)
         done.step += 1
         done.env_steps += int(played.pop("env_steps", 0))
         done.tokens += int(played.pop("tokens", 0))
         done.episodes += int(played.pop("episodes", 0))
+        done.retried += int(played["infra/retried"])
+        done.dropped += int(played["infra/dropped"])
         done.optimizer_steps = self.learner.optimizer_steps
         worlds = [v for k, v in played.items() if k.startswith("success/") and k.count("/") == 1]
         done.recent = [*done.recent, sum(worlds) / max(1, len(worlds))][-config.save_every :]
         counters = {"env_steps": done.env_steps, "tokens": done.tokens, "episodes": done.episodes}
         sees = self._sight.figures() if self._sight is not None else {}
         metrics = {"step": done.step, **played, **figures, **sees, **counters}
-        now = time.process_time()
+        now = self._cpu_now()
         done.cpu_seconds += all_reduce_sum([now - self._cpu])[0]
         self._cpu = now
         done.seconds = time.monotonic() - self._started
@@ -315,7 +329,10 @@ class Run:
         if self.journal is not None:
             self.journal.note(f"evaluating {when}")
 
+        errors: list[str] = []
+
         def keep(index: int, trajectory: Trajectory) -> None:
+            errors.extend([trajectory.error] if trajectory.outcome is Outcome.INFRA_ERROR else [])
             if index < FILMED:
                 name = f"{record.folder_name(trajectory.task.id)}-{index}"
                 record.save(trajectory, self.out / "episodes" / when / name)
@@ -332,7 +349,14 @@ class Run:
         )["tasks"]
         self._forget_frames()
         barrier()  # every rank's episodes are on disk
-        self._cpu = time.process_time()
+        self._cpu = self._cpu_now()
+        unplayed = [task_id for task_id, figures in tasks.items() if not figures["n"]]
+        if unplayed:
+            first = next(error for part in gather_objects(errors) for error in part)
+            raise BrokenWorld(
+                f"no held-out episode of {', '.join(unplayed)} could be played; the first error: {first}. Mend the "
+                "world, or leave it out with --tasks"
+            )
         if self.journal is not None:
             self.journal.evaluation(tasks, self.done.step, when)
             self.journal.note("")
@@ -368,14 +392,15 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """``summary.json``, written by the first rank."""
         scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
-        peak = all_reduce_sum([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**20])[0]
+        own, worlds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale, self.pool.usage()[1]
+        peak = all_reduce_sum([(own + worlds) / 2**20])[0]
         picked, done = ("success", "n", "interval"), self.done
         learned, why = guards.learned(done.before, done.after, done.optimizer_steps, done.step)
         summary = {
             "tasks": {
                 task_id: {
                     when: {key: tasks[task_id][key] for key in picked}
-                    for when, tasks in (("before", self.done.before), ("after", self.done.after))
+                    for when, tasks in (("before", done.before), ("after", done.after))
                     if task_id in tasks
                 }
                 for task_id in self.task_ids
@@ -385,8 +410,15 @@ class Run:
             "verdict": why,
             "warnings": list(done.warnings.values()),
             "seconds": time.monotonic() - self._started,
-            "env_steps": self.done.env_steps,
-            "tokens": self.done.tokens,
+            "env_steps": done.env_steps,
+            "tokens": done.tokens,
+            "infra": {
+                "retried": done.retried,
+                "dropped": done.dropped,
+                "unevaluated": sum(
+                    figures["infra_errors"] for tasks in (done.before, done.after) for figures in tasks.values()
+                ),
+            },
             "peak_memory_mb": peak,
             "preset": self.config.preset,
             "seed": self.config.seed,

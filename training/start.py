@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from episode import HandeyeError
 from training.config import Config, ConfigError, dumps
 from training.critic import Layout
 from training.journal import write_whole
-from training.worlds import WorldPool
+from training.pool import WorldFailed, WorldPool
+from training.rollout import BrokenWorld
 
 
 class MissingCapability(HandeyeError):
@@ -21,12 +23,19 @@ def require(algorithm: str, needs: Sequence[type], task_ids: Sequence[str], pool
     """Refuse tasks whose worlds lack a capability that an algorithm ``needs``.
 
     Raises:
-        MissingCapability: one does.
+        BrokenWorld: one cannot be made.
+        MissingCapability: one lacks it.
     """
     for task_id in task_ids:
-        world = pool.take(task_id, "train")
+        try:
+            world = pool.take(task_id, "train")
+        except WorldFailed as error:
+            raise BrokenWorld(
+                f"{task_id} cannot be made: {error}. Worlds run in a process of their own, which imports the modules "
+                "named by --import and no others; --world-timeout 0 keeps them in this one"
+            ) from error
         missing = [need.__name__ for need in needs if not isinstance(world, need)]
-        pool.give(world, task_id, "train")
+        pool.give(world)
         if missing:
             raise MissingCapability(
                 f"{algorithm} needs worlds that are {' and '.join(missing)} (see episode.py); "
@@ -36,10 +45,10 @@ def require(algorithm: str, needs: Sequence[type], task_ids: Sequence[str], pool
 
 def layout_of(task_ids: Sequence[str], pool: WorldPool) -> Layout:
     """The layout of the tasks' privileged states, for critics that see them."""
-    worlds = {task_id: pool.take(task_id, "train") for task_id in task_ids}
+    worlds: dict[str, Any] = {task_id: pool.take(task_id, "train") for task_id in task_ids}
     layout = Layout.of(worlds)
-    for task_id, world in worlds.items():
-        pool.give(world, task_id, "train")
+    for world in worlds.values():
+        pool.give(world)
     return layout
 
 

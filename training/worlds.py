@@ -1,9 +1,8 @@
-"""Every task by its id, worlds made from ids, and a pool that keeps worlds warm between episodes."""
+"""Every task by its id, and worlds made from ids."""
 
 from __future__ import annotations
 
 import importlib
-from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, ClassVar, Protocol
 
@@ -106,25 +105,3 @@ def import_modules(names: Iterable[str]) -> None:
                 f"--import {name}: {type(error).__name__}: {error}. "
                 "Give a dotted module name that Python can find from the current folder or PYTHONPATH."
             ) from error
-
-
-class WorldPool:
-    """Worlds that are kept between episodes, because making a renderer costs more than an episode's frames."""
-
-    def __init__(self) -> None:
-        self._idle: defaultdict[tuple[str, Split], list[Any]] = defaultdict(list)
-
-    def take(self, task_id: str, split: Split) -> Any:
-        """An idle world of this task and split, or a new one."""
-        idle = self._idle[task_id, split]
-        return idle.pop() if idle else make(task_id, split)
-
-    def give(self, world: Any, task_id: str, split: Split) -> None:
-        """Keep a world that ended its episode in good health; broken ones are closed and forgotten instead."""
-        self._idle[task_id, split].append(world)
-
-    def close(self) -> None:
-        for worlds in self._idle.values():
-            for world in worlds:
-                world.close()
-        self._idle.clear()

@@ -2,8 +2,7 @@
 
     python -m benchmarks.faults --only killed --scale 0.2 --seed 1
 
-Every drill draws from ``--seed`` alone and can be repeated. ``--scale 1`` is the full figure (hours). Not among them:
-worlds that raise, hang or die while they are played.
+Every drill draws from ``--seed`` alone and can be repeated. ``--scale 1`` is the full figure (hours).
 """
 
 from __future__ import annotations
@@ -23,6 +22,10 @@ from rich.table import Table
 from benchmarks.faults.drill import Drill, Setting, quiet_environment
 
 DRILLS: dict[str, tuple[str, str]] = {
+    "infra": (
+        "benchmarks.faults.infra",
+        "of 100 episodes 10 raise, 1 hangs, 1 kills its worker: the same run as without, each episode counted once",
+    ),
     "killed": ("benchmarks.faults.stops", "kill -9 at 50 moments, then resumed: bit-identical metrics and weights"),
     "disk_full": ("benchmarks.faults.stops", "30 writes fail, 4 small disks: the checkpoint before stands, one error"),
     "damaged": ("benchmarks.faults.damage", "1,000 mutated checkpoints: all refused by name, the good one offered"),

@@ -18,12 +18,14 @@ from typing import Any
 from benchmarks.faults.drill import put
 from policy.vlm import VLM
 from training import checkpoint, journal, page, play, record, report, rollout
+from training.pool import WorldPool
 from training.update import Learner
 
 Strike = Callable[[str], None]
 
 STAGES: tuple[tuple[str, Any, str], ...] = (
-    ("rollout", rollout, "_play"),
+    ("rollout", WorldPool, "turns"),
+    ("rollout", rollout, "_record"),
     ("update", Learner, "_loss"),
     ("update", Learner, "descend"),
     ("save", VLM, "save"),

@@ -41,15 +41,16 @@ def _ratio(start: list[dict[str, float]], end: list[dict[str, float]], name: str
 
 
 def _watch(samples: Path, seconds: float) -> None:
-    """In the run: a line after each step, and a request to stop when the time is over."""
+    """In the run: a line after each step, of it and its worlds, and a request to stop when the time is over."""
     process, log, deadline = psutil.Process(), Run.log, time.monotonic() + seconds
-    last = [time.process_time()]
+    last = [0.0]
     file = samples.open("w", buffering=1)
 
     def logged(run: Run, *args: Any) -> None:
         log(run, *args)
-        now = time.process_time()
-        row = {"memory": process.memory_info().rss, "handles": process.num_fds(), "cpu": now - last[0]}
+        now = run._cpu_now()
+        memory = sum(p.memory_info().rss for p in (process, *process.children()))
+        row = {"memory": memory, "handles": process.num_fds(), "cpu": now - last[0]}
         last[0] = now
         print(json.dumps(row), file=file)
 

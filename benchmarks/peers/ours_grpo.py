@@ -31,6 +31,7 @@ from policy.vlm import VLM
 from training import worlds
 from training.algorithms import ALGORITHMS
 from training.config import DEFAULT
+from training.pool import WorldPool
 from training.rewards import RewardWeights, score
 from training.rollout import EpisodeSpec, collect
 from training.samples import samples_of
@@ -165,7 +166,7 @@ def trainer(options: Options) -> tuple[Any, dict[str, Any]]:
     learner, algorithm = Learner(vlm, config, codec.max_tokens), ALGORITHMS[config.algorithm]
     ClickBox.horizon = options.turns
     worlds.TASKS[TASK] = ClickBox
-    pool, weights, steps = worlds.WorldPool(), RewardWeights(**config.reward), count()
+    pool, weights, steps = WorldPool(), RewardWeights(**config.reward), count()
     setting: dict[str, Any] = {}
 
     def step() -> float:

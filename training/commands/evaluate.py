@@ -48,22 +48,29 @@ def run(argv: list[str]) -> dict[str, Any]:
         for task, r in result["tasks"].items()
     ]
     say(table(f"{args.policy}, {args.split}", ["task", "success (95 %)", "n", "return", "turns"], rows))
+    if broken := {task: r["infra_errors"] for task, r in result["tasks"].items() if r["infra_errors"]}:
+        say("left out, as the world broke: " + ", ".join(f"{n} of {task}" for task, n in broken.items()))
     return result
 
 
 def evaluate_rank(args: EvalArgs, task_ids: list[str]) -> dict[str, Any]:
     """What each rank does."""
+    from training.config import Config
     from training.distributed import rank
     from training.evaluate import evaluate
     from training.players import player
+    from training.pool import open_pool
     from training.worlds import import_modules
 
     import_modules(args.imports)
-    agent, _ = player(args.policy, args.codec)
-    with tqdm(unit="episode", disable=rank() != 0, dynamic_ncols=True) as bar:
+    with (
+        open_pool(Config.world_timeout, args.imports) as pool,
+        tqdm(unit="episode", disable=rank() != 0, dynamic_ncols=True) as bar,
+    ):
+        agent, _ = player(args.policy, args.codec)
 
         def turned(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        return evaluate(agent, task_ids, args.split, args.episodes, on_turn=turned)
+        return evaluate(agent, task_ids, args.split, args.episodes, on_turn=turned, pool=pool)

@@ -1,0 +1,93 @@
+"""Imported by name (``--import``), so that the worker process has them too: two worlds that break while being played.
+
+Of every hundred episodes that are begun, in whichever process, ten raise, one hangs and one kills its process: as it
+begins or at its first action. No more than two a start, as a third failure of one episode would be its last. A file,
+named in the environment, is the memory of all this; without it nothing breaks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from episode import State, stream
+from gui_env.tasks.click_button import ClickButton
+from sims.tasks.reach import Reach
+from training.worlds import TASKS
+
+LOG = "HANDEYE_FAULTS"
+"""In the environment: the file of what was begun and what struck, a JSON list a line."""
+KINDS = ("raise",) * 10 + ("hang", "kill")
+HUNDRED = 100
+TWICE = 2
+
+
+class Faulty:
+    """Before a world in the order of bases."""
+
+    task_id: str
+    split: str
+    _due = ("", "")
+    """What strikes next, and when: as the episode begins, or at an action."""
+    _seeded = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self._begin(seed or 0)
+        world: Any = super()
+        return world.reset(seed=seed, options=options)
+
+    def restore(self, state: State) -> Any:
+        self._begin(int(state["seed"]))
+        world: Any = super()
+        return world.restore(state)
+
+    def advance(self, action: Any) -> Any:
+        self._strike("acts")
+        world: Any = super()
+        return world.advance(action)
+
+    def _begin(self, seed: int) -> None:
+        self._due, self._seeded = ("", ""), seed
+        if LOG not in os.environ:
+            return
+        lines = read(Path(os.environ[LOG]))
+        ticket = sum(line[0] == "begun" for line in lines)
+        self._tell("begun")
+        drawn = stream(ticket // HUNDRED, "faults").permutation(HUNDRED)[ticket % HUNDRED]
+        before = sum(line[1:] == self._name() for line in lines if line[0] != "begun")
+        if drawn < len(KINDS) and before < TWICE:
+            self._due = KINDS[drawn], "begins" if ticket % 2 else "acts"
+        self._strike("begins")
+
+    def _strike(self, moment: str) -> None:
+        kind, due = self._due
+        if due != moment:
+            return
+        self._due = "", ""
+        self._tell(kind)
+        if kind == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if kind == "hang":
+            time.sleep(3600)
+        raise RuntimeError("a planted fault")
+
+    def _tell(self, what: str) -> None:
+        with Path(os.environ[LOG]).open("a") as file:
+            file.write(json.dumps([what, *self._name()]) + "\n")
+
+    def _name(self) -> list[Any]:
+        return [self.task_id, self.split, self._seeded]
+
+
+def read(log: Path) -> list[list[Any]]:
+    """``[what, task, split, seed]`` of everything that was begun and that struck, in its order."""
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+for task_id, world in {"gui/faulty-button-v0": ClickButton, "sims/faulty-reach-v0": Reach}.items():
+    # Soon over: a random model succeeds in neither.
+    TASKS[task_id] = type(f"Faulty{world.__name__}", (Faulty, world), {"task_id": task_id, "horizon": 5})
