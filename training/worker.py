@@ -18,7 +18,7 @@ from training.host import FEW_THREADS, Request
 
 START_LIMIT = 300.0
 """Seconds that a worker may take to import everything."""
-EXIT_LIMIT = 2.0
+EXIT_LIMIT = 10.0
 """Seconds that it may take to be gone once it has closed its end of the pipe."""
 
 
