@@ -93,14 +93,23 @@ def evaluation(**shares: tuple[float, int]) -> dict[str, dict[str, Any]]:
 
 def test_whether_a_run_learned() -> None:
     before = evaluation(gui__a=(0.5, 100), gui__b=(0.5, 100), sims__c=(0.2, 100))
+    # 100 of 200 and again: the Wilson bounds at 1.645 lie .058 away, so that a rise of √2 · .058 = .08 may be chance.
     same = learned(before, before, 10, 10)
-    assert same[0] is False and "gui 50% → 50%; sims 20% → 20%" in same[1]
+    assert same[0] is None and "a rise of 9% is within chance (gui 50% → 50%; sims 20% → 20%)" in same[1]
+    # With 2,000 they lie .018 from it: more than .026 is ruled out.
+    many = {task: {"success": v["success"], "n": 2000} for task, v in before.items()}
+    assert learned(many, many, 10, 10)[0] is False
     # gui/b: z = .2 / sqrt(.6 · .4 · 2 / 100) = 2.89, above 2.33, the 1 % point (5 % over 3 tasks and 2 worlds).
     risen = learned(before, before | evaluation(gui__b=(0.7, 100)), 10, 10)
     assert risen[0] is True and "gui/b 50% → 70%" in risen[1]
     # z = .1 / sqrt(.55 · .45 · 2 / 100) = 1.42 for the task, and 1.00 for the world.
-    assert learned(before, before | evaluation(gui__b=(0.6, 100)), 10, 10)[0] is False
-    assert learned(before, before | evaluation(gui__b=(0.1, 100)), 10, 10)[0] is False
+    assert learned(before, before | evaluation(gui__b=(0.6, 100)), 10, 10)[0] is None
+    fallen = {
+        "gui/a": {"success": 0.2, "n": 100},
+        "gui/b": {"success": 0.1, "n": 100},
+        "sims/c": {"success": 0.0, "n": 100},
+    }
+    assert learned(before, fallen, 10, 10)[0] is False
     # Few episodes say too little, unless they say it loudly: 0 of 8 → 8 of 8 is z = 4.
     few = evaluation(gui__a=(0.0, 8))
     assert learned(few, few, 10, 10)[0] is None

@@ -14,6 +14,7 @@ import numpy as np
 from torch import nn
 
 from episode import Trajectory
+from training.evaluate import wilson
 from training.probe import BLIND
 
 WINDOW = 5
@@ -26,8 +27,8 @@ WELL_FORMED = 0.5
 """Share of replies that are an action under which it is said."""
 MISMATCH = 0.01
 """Nats, of a mean token, by which log-probs of rollout and update may differ: bfloat16 stays below."""
-ENOUGH = 100
-"""Held-out episodes of a world below which an evaluation says too little to call a run one that learned nothing."""
+GAIN = 0.05
+"""Rise of a world's held-out success that must be ruled out before a run is called one that learned nothing."""
 CHANCE = 0.05
 """One-sided level of "beyond chance", over all worlds and tasks together (Bonferroni)."""
 
@@ -162,8 +163,9 @@ def learned(
     """Whether a run learned anything, and why that is said; None where it cannot be told.
 
     It did where held-out success rose in some world or some task beyond chance: a one-sided test of two shares, at
-    :data:`CHANCE` over all of them together. It did not where none did, though every world was measured on
-    :data:`ENOUGH` episodes, or where no optimiser step was taken in :data:`FLAT` steps and more.
+    :data:`CHANCE` over all of them together. It learned nothing where a rise of :data:`GAIN` is ruled out in every
+    world (Newcombe's interval of a difference of shares, same level), or where no optimiser step was taken in
+    :data:`FLAT` steps and more.
 
     Args:
         before: the evaluation before training: task to ``success`` and ``n``.
@@ -183,10 +185,19 @@ def learned(
     said = {name: _compared(name, *(_pooled(m, group) for m in (before, after))) for name, group in groups.items()}
     if rose := [text for z, text in said.values() if z > bar]:
         return True, "held-out success rose beyond chance: " + "; ".join(rose)
-    if any(_pooled(m, groups[f])[1] < ENOUGH for m in (before, after) for f in families):
-        return None, f"too few held-out episodes to tell (a world needs {ENOUGH})"
     worlds = "; ".join(said[f][1] for f in families)
-    return False, f"in no world and no task did held-out success rise beyond chance ({worlds})"
+    most = max(_upper(*(_pooled(m, groups[f]) for m in (before, after))) for f in families)
+    if most >= GAIN:
+        return None, f"too few held-out episodes to tell: a rise of {most:.0%} is within chance ({worlds})"
+    return False, f"in no world did held-out success rise, and by {GAIN:.0%} it did not in any ({worlds})"
+
+
+def _upper(before: tuple[int, int], after: tuple[int, int]) -> float:
+    """The largest rise of a share that is not ruled out (Newcombe 1998, method 10)."""
+    z = NormalDist().inv_cdf(1 - CHANCE)
+    (x, n), (y, m) = before, after
+    p, q = x / n, y / m
+    return q - p + math.hypot(wilson(y, m, z)[1] - q, p - wilson(x, n, z)[0])
 
 
 def _pooled(evaluation: Mapping[str, Mapping[str, Any]], tasks: Sequence[str]) -> tuple[int, int]:
