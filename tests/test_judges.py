@@ -205,6 +205,7 @@ def strip(model: Path, **changes: Any) -> Config:
         "ranks": 1,
         "eval_episodes": 0,
         "group_size": 4,
+        "world_timeout": 0,
         "reward": {"task": 1.0, "subgoal": 1.0, "length": -0.01},
         **changes,
     }
