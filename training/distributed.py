@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -199,7 +199,7 @@ def _start(workers: Sequence[Any]) -> None:
     if main:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # ranks inherit that from their first moment on
     try:
-        with _few_threads_env():
+        with environment(FEW_THREADS):
             for worker in workers:
                 worker.start()
     finally:
@@ -277,9 +277,10 @@ def _join_group(rendezvous: str | None, index: int, ranks: int) -> None:
 
 
 @contextmanager
-def _few_threads_env() -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in FEW_THREADS}
-    os.environ.update(FEW_THREADS)
+def environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """These variables in the environment; what stood there before comes back."""
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from policy.tiny import TinyShape, build_tiny
 from training import checkpoint
 from training.__main__ import main
+from training.distributed import environment
 
 SHAPE = TinyShape(vision_depth=1, vision_hidden=32, vision_heads=2, hidden=64, layers=1, heads=2, feed_forward=64)
 TASK = "gui/click-button-v0"
@@ -139,17 +140,6 @@ def digests(run: Path) -> dict[str, str]:
     }
 
 
-@contextlib.contextmanager
-def quiet_environment() -> Iterator[None]:
-    """No tracker, one thread; what stood there before comes back."""
-    wanted = {"WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+def quiet_environment() -> contextlib.AbstractContextManager[None]:
+    """No tracker, one thread."""
+    return environment({"WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"})

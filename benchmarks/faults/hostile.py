@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from benchmarks.faults.drill import Outcome, Setting, model, train, words
 from episode import ControlStep, Decision, Generation, SubGoal, Task, Trajectory, frame_key, screen_action
 from episode import Outcome as Ending
 from training import record
+from training.distributed import environment
 from training.play import film
 from training.record import RecordError
 from training.report import write_report
@@ -128,20 +128,12 @@ def _led_out(folder: Path) -> list[str]:
 
 def secrets(setting: Setting) -> Outcome:
     """A run with a tracker, offline, in an environment full of secrets."""
-    before = {name: os.environ.get(name) for name in (*SECRETS, "WANDB_MODE")}
     # What W&B takes for a key has 40 hexadecimal digits.
     planted = {name: f"{PLANTED}{i}" + "0" * 40 for i, name in enumerate(SECRETS)} | {"WANDB_MODE": "offline"}
     run = setting.folder / "run"
     policy = model(setting)
-    os.environ.update(planted)
-    try:
+    with environment(planted):
         done = train(words(policy, run), setting.folder / "run.log")
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
     files = [p for p in run.rglob("*") if p.is_file()]
     told = [str(p.relative_to(run)) for p in files if PLANTED.encode() in p.read_bytes()]
     tracked = sum("wandb" in p.parts for p in files)
