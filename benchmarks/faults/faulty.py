@@ -1,4 +1,4 @@
-"""Imported by name (``--import``), so that the worker process has them too: two worlds that break while being played.
+"""Imported by name (``--import``), so that the worker process has them too: worlds that break while being played.
 
 Of every hundred episodes that are begun, in whichever process, ten raise, one hangs and one kills its process: as it
 begins or at its first action. No more than two a start, as a third failure of one episode would be its last. A file,
@@ -7,6 +7,7 @@ named in the environment, is the memory of all this; without it nothing breaks.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -17,7 +18,8 @@ from typing import Any
 from episode import State, stream
 from gui_env.tasks.click_button import ClickButton
 from sims.tasks.reach import Reach
-from training.worlds import TASKS
+from training.config import PRESETS
+from training.worlds import TASKS, all_tasks, resolve
 
 LOG = "HANDEYE_FAULTS"
 """In the environment: the file of what was begun and what struck, a JSON list a line."""
@@ -88,6 +90,27 @@ def read(log: Path) -> list[list[Any]]:
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
-for task_id, world in {"gui/faulty-button-v0": ClickButton, "sims/faulty-reach-v0": Reach}.items():
-    # Soon over: a random model succeeds in neither.
-    TASKS[task_id] = type(f"Faulty{world.__name__}", (Faulty, world), {"task_id": task_id, "horizon": 5})
+def _twin(name: str, world: type[Any], **attributes: Any) -> None:
+    TASKS[name] = type(f"Faulty{world.__name__}", (Faulty, world), {"task_id": name, **attributes})
+
+
+def faulty(task_id: str) -> str:
+    """The id of a task's faulty twin."""
+    family, name = task_id.split("/")
+    return f"{family}/faulty-{name}"
+
+
+# Soon over: a random model succeeds in neither.
+_twin("gui/faulty-short-click-v0", ClickButton, horizon=5)
+_twin("sims/faulty-short-reach-v0", Reach, horizon=5)
+
+DEFAULT = PRESETS["default"]
+for task_id in resolve(DEFAULT.tasks):
+    _twin(faulty(task_id), all_tasks()[task_id])
+PRESETS["faulty"] = dataclasses.replace(
+    DEFAULT,
+    preset="faulty",
+    tasks=",".join(faulty(task_id) for task_id in resolve(DEFAULT.tasks)),
+    task_weights={faulty(task_id): weight for task_id, weight in DEFAULT.task_weights.items()},
+)
+"""The default run in worlds that break."""

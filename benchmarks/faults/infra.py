@@ -5,56 +5,87 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.faults import faulty
 from benchmarks.faults.drill import PATIENCE, Ended, Outcome, Setting, digests, model, train, words
+from training.config import PRESETS
 
-TASKS = ("gui/faulty-button-v0", "sims/faulty-reach-v0")
+TASKS = ("gui/faulty-short-click-v0", "sims/faulty-short-reach-v0")
 GROUPS, SIZE = 10, 2
 LIMIT = 30
 """Seconds after which a world counts as hung: far more than a turn needs, also on a busy machine."""
+TURN = 8.0
+"""Seconds that an episode of the default run may take, on a busy machine too, before the run counts as hung."""
 
 
 def infra(setting: Setting) -> Outcome:
-    """A run in the two worlds of ``debug``, long enough for a hundred episodes at least, and the same without faults.
+    """A run in two worlds that are soon over, of a hundred episodes at least."""
+    steps = max(5, setting.count(50))
+    more = f"--tasks {','.join(TASKS)} --groups {GROUPS} --group-size {SIZE}"
+    # Nothing is kept on the way: it is the end that is compared.
+    rarely = f"--save-every {steps} --episodes-every {steps}"
+    policy = model(setting)
 
-    Bit-identical to it means that no failure was scored; that every episode was counted once is counted besides.
+    def line(run: Path) -> list[str]:
+        return words(policy, run, *more.split(), *rarely.split(), steps=steps)
+
+    return _compared(setting, line, steps * GROUPS * SIZE, patience=PATIENCE + steps * GROUPS * SIZE)
+
+
+def infra_default(setting: Setting) -> Outcome:
+    """The default run, evaluations included, with the base and on all ranks, in twins of its worlds."""
+    config = PRESETS["default"]
+    steps, evaluated = max(1, setting.count(config.steps)), max(1, setting.count(config.eval_episodes))
+    planned = steps * config.groups * config.group_size
+    everything = planned + 2 * evaluated * len(config.tasks.split(","))
+
+    def line(run: Path) -> list[str]:
+        size = ["--steps", str(steps), "--eval-episodes", str(evaluated)]
+        return ["train", "faulty", *size, "--seed", str(setting.seed), "--out", str(run)]
+
+    return _compared(setting, line, planned, patience=PATIENCE + TURN * everything)
+
+
+def _compared(setting: Setting, line: Callable[[Path], list[str]], planned: int, patience: float) -> Outcome:
+    """A run without faults and one with them.
+
+    Bit-identical weights and metrics, and the same success before and after, mean that no failure was scored; that
+    every episode was counted once is counted besides.
     """
-    policy, log, steps = model(setting), setting.folder / "faults.jsonl", max(5, setting.count(50))
-    calm, struck = setting.folder / "calm", setting.folder / "struck"
-    ended = [_run(policy, calm, steps, None), _run(policy, struck, steps, log)]
-    if any(done.status for done in ended):
-        failed = [f"status {done.status}: {done.said[-300:]}" for done in ended if done.status]
-        return Outcome("; ".join(failed), False)
-    faults = [line for line in faulty.read(log) if line[0] != "begun"]
+    calm, struck, log = (setting.folder / name for name in ("calm", "struck", "faults.jsonl"))
+    ended = [_run(line(run), run, at, patience) for run, at in ((calm, None), (struck, log))]
+    # 3: it learned nothing, which is not the question here.
+    if any(done.status not in (0, 3) for done in ended):
+        return Outcome("; ".join(f"status {done.status}: {done.said[-300:]}" for done in ended), False)
+    faults = [entry for entry in faulty.read(log) if entry[0] != "begun"]
     lines, wanted = _lines(struck), _lines(calm)
-    planned = steps * GROUPS * SIZE
-    summary = json.loads((struck / "summary.json").read_text())["infra"]
-    training = sum(split == "train" for _, _, split, _ in faults)
+    summary = json.loads((struck / "summary.json").read_text())
+    infrastructure, training = summary["infra"], sum(split == "train" for _, _, split, _ in faults)
     wrong = []
-    if lines[-1]["episodes"] != planned or summary["dropped"] or summary["unevaluated"]:
-        wrong.append(f"{lines[-1]['episodes']} of {planned} episodes were scored: {summary}")
-    if summary["retried"] != training:
-        wrong.append(f"{summary['retried']} episodes were played again, {training} faults struck")
-    if [_figures(line) for line in lines] != [_figures(line) for line in wanted] or _weights(struck) != _weights(calm):
+    if lines[-1]["episodes"] != planned or infrastructure["dropped"] or infrastructure["unevaluated"]:
+        wrong.append(f"{lines[-1]['episodes']} of {planned} episodes were scored: {infrastructure}")
+    if infrastructure["retried"] != training:
+        wrong.append(f"{infrastructure['retried']} episodes were played again, {training} faults struck")
+    if [_figures(row) for row in lines] != [_figures(row) for row in wanted] or _weights(struck) != _weights(calm):
         wrong.append("another run than without faults")
+    if summary["tasks"] != json.loads((calm / "summary.json").read_text())["tasks"]:
+        wrong.append("another evaluation than without faults")
     kinds = Counter(kind for kind, *_ in faults)
     share = ", ".join(f"{kinds[kind]} × {kind}" for kind in dict.fromkeys(faulty.KINDS))
-    told = f"{share}; {planned} of {planned} episodes scored once" if not wrong else share
+    told = f"{share}; {planned:,} of {planned:,} episodes scored once" if not wrong else share
     return Outcome(told + "".join(f"; {text}" for text in wrong), not wrong and len(kinds) == len(set(faulty.KINDS)))
 
 
-def _run(policy: Path, run: Path, steps: int, log: Path | None) -> Ended:
-    # Nothing is kept on the way: it is the end that is compared.
-    more = f"--tasks {','.join(TASKS)} --import benchmarks.faults.faulty --groups {GROUPS} --group-size {SIZE}"
-    rarely = f"--world-timeout {LIMIT} --save-every {steps} --episodes-every {steps}"
-    line = words(policy, run, *more.split(), *rarely.split(), steps=steps)
-    hangs = steps * GROUPS * SIZE // faulty.HUNDRED + 1
-    patience = PATIENCE + steps * GROUPS * SIZE + LIMIT * hangs
+def _run(line: list[str], run: Path, log: Path | None, patience: float) -> Ended:
+    more = ["--import", "benchmarks.faults.faulty", "--world-timeout", str(LIMIT)]
     return train(
-        line, run.with_suffix(".log"), lambda: os.environ.update({faulty.LOG: str(log)} if log else {}), patience
+        [*line, *more],
+        run.with_suffix(".log"),
+        lambda: os.environ.update({faulty.LOG: str(log)} if log else {}),
+        patience,
     )
 
 
