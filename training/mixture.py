@@ -81,12 +81,21 @@ class Recipe:
             "gui/set-checkboxes-v0": 3.0,
             "gui/type-text-v0": 2.0,
             "gui/scroll-select-v0": 2.0,
+            "gui/login-form-v0": 0.5,
+            "gui/dismiss-popup-v0": 0.3,
             "sims/push-to-zone-v0": 4.0,
+            "sims/reach-v0": 0.5,
+            "sims/touch-color-v0": 0.5,
+            "sims/put-in-bowl-v0": 0.5,
         }
     )
-    """How often experts work at a task, relative to the others; 1 where it is not named."""
-    mistakes: float = 0.3
-    """Share of an expert's decisions that are executed wrongly, so that recovery is seen; the label stays right."""
+    """How often experts work at a task, relative to the others; 1 where it is not named.
+
+    What is hard to see is shown often; what is mostly acting is shown little, and left to reinforcement learning.
+    """
+    mistakes: float = 0.1
+    """Share of an expert's decisions that are executed wrongly, so that recovery is seen; the label stays right. Few:
+    recovery, too, is for reinforcement learning to teach."""
 
 
 def point(u: float, v: float) -> str:

@@ -44,9 +44,9 @@ class PretrainConfig:
     """A tiny model's folder to go on from, with new optimisers and heads and tokens for words that are new to it; empty
     starts from random weights."""
     steps: int = 10_000
-    dense_steps: int = 2500
+    dense_steps: int = 2000
     """Steps of dense perception alone, at the start."""
-    screens: int = 6
+    screens: int = 8
     """Screens a step, over all processes."""
     tables: int = 4
     """Manipulation scenes a step, over all processes; each has two frames."""
@@ -55,7 +55,7 @@ class PretrainConfig:
     muon_lr: float = 0.015
     """Muon, for matrices."""
     warmup: int = 40
-    decay: float = 0.3
+    decay: float = 0.45
     """Share of the run, at its end, over which the learning rates fall linearly to 2 %."""
     clip: float = 1.0
     dense_weight: float = 1.0
@@ -64,7 +64,7 @@ class PretrainConfig:
     yes or no is one token among many."""
     dense_widgets: tuple[int, int] = (6, 14)
     """Widgets on a gallery screen while perception is trained alone: as much to read as fits."""
-    stages: tuple[tuple[int, int], ...] = ((1, 2), (1, 4), (2, 8))
+    stages: tuple[tuple[int, int], ...] = ((1, 2), (1, 4), (2, 8), (2, 10))
     """Widgets on a gallery screen, by stage; a stage ends when locations are right often enough."""
     advance_at: float = 0.4
     log_every: int = 25
