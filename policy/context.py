@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from episode import Advice, Body, Decision, Embodiment, Frame, HandeyeError, Observation, Screen, nearest
+from episode import Advice, Body, Decision, Embodiment, Frame, HandeyeError, Observation, Screen, frame_key, nearest
 from perception.views import View
 from policy.codecs import Codec
 
@@ -66,7 +66,7 @@ class ContextBuilder:
         codec: how the body's state and last actions are written.
         frames: frames of each camera, the current one included; fewer at the start of an episode.
         cameras: cameras of a body, in this order; None takes all that it has. A screen has one.
-        last_actions: actions of the turns before that are told, the newest last.
+        last_actions: actions of the turns before that are told, the newest last, and whether it changed what is seen.
         limit: most tokens of a prompt. Above it the oldest frames go, with their placeholders, then the oldest of the
             last actions; what is seen now is never cut.
         view: how frames are laid into images; None gives them as they are. With a view that adds grey, ``codec`` must
@@ -117,10 +117,11 @@ class ContextBuilder:
         seen = [[self._look(frames[decision.frames[camera]], embodiment) for camera in cameras] for decision in past]
         seen.append([self._look(observation["frames"][camera], embodiment) for camera in cameras])
         did = [self._told(d, embodiment) for d in history[-self.last_actions :]] if self.last_actions else []
+        unchanged = bool(history) and same_frames(observation, history[-1].frames)
         state = self.codec.observe(observation.get("proprio"), embodiment)
         system = self.codec.system(embodiment)
         while True:
-            text = turn_text(observation["instruction"], state, did)
+            text = turn_text(observation["instruction"], state, did, unchanged)
             prompt = self.compose([image for step in seen for image in step], text, system)
             if self.limit is None or len(prompt.ids) <= self.limit:
                 return prompt
@@ -191,9 +192,19 @@ class ContextBuilder:
         return np.repeat(ids, repeats)
 
 
-def turn_text(instruction: str, state: str, did: Sequence[str] = ()) -> str:
-    """What a turn says beside its frames: pretraining must write it as acting does."""
-    return " ".join(part for part in (instruction, state, "last " + "; ".join(did) if did else "") if part)
+def turn_text(instruction: str, state: str, did: Sequence[str] = (), unchanged: bool = False) -> str:
+    """What a turn says beside its frames: pretraining must write it as acting does.
+
+    ``unchanged``, of the last action: every frame is as it was before it. Told with the actions, as without either a
+    turn that did nothing looks like the first of its kind, and a policy that is sure of itself repeats it for ever.
+    """
+    last = "last " + "; ".join(did) + (" unchanged" if unchanged else "") if did else ""
+    return " ".join(part for part in (instruction, state, last) if part)
+
+
+def same_frames(observation: Observation, before: Mapping[str, str]) -> bool:
+    """Whether an observation shows, camera by camera, the frames of these keys."""
+    return {name: frame_key(frame) for name, frame in observation["frames"].items()} == dict(before)
 
 
 def _checked(frame: Frame, embodiment: Embodiment) -> Frame:

@@ -16,14 +16,26 @@ from numpy.typing import NDArray
 
 import gui_env
 import sims
-from episode import Advice, Body, Frame, Observation, SceneObject, Screen, Split, chunk_of, screen_action, stream
+from episode import (
+    Advice,
+    Body,
+    Frame,
+    Observation,
+    SceneObject,
+    Screen,
+    Split,
+    chunk_of,
+    frame_key,
+    screen_action,
+    stream,
+)
 from gui_env import content
 from gui_env.gallery import random_screen
 from gui_env.tasks import login_form, type_text
 from perception.questions import Question, screen_questions, table_questions
 from policy.codecs.base import written
 from policy.codecs.compact import BINS, LOCATIONS, Compact, locate
-from policy.context import turn_text
+from policy.context import same_frames, turn_text
 from sims.gallery import Gallery
 
 SKILLS = (
@@ -93,7 +105,7 @@ class Recipe:
 
     What is hard to see is shown often; what is mostly acting is shown little, and left to reinforcement learning.
     """
-    mistakes: float = 0.1
+    mistakes: float = 0.15
     """Share of an expert's decisions that are executed wrongly, so that recovery is seen; the label stays right. Few:
     recovery, too, is for reinforcement learning to teach."""
 
@@ -146,7 +158,7 @@ class Mixture:
         reply = written(self.codec, moment.advice, embodiment, "place")
         state = self.codec.observe(observation.get("proprio"), embodiment)
         did = [] if moment.did is None else [self.codec.format(moment.did, embodiment, False)]
-        act = Question("act", turn_text(observation["instruction"], state, did), reply)
+        act = Question("act", turn_text(observation["instruction"], state, did, moment.unchanged), reply)
         name, held = moment.subgoal
         done = Question("done", f"{observation['instruction']} Done: {name}?", "yes" if held else "no")
         count = self.recipe.questions - 2
@@ -214,6 +226,8 @@ class Moment:
     advice: Advice
     did: Advice | None
     """What was executed in the turn before."""
+    unchanged: bool
+    """Whether it left every frame as it was."""
     subgoal: tuple[str, bool]
     """One of the task's sub-goals in words, and whether it is held."""
 
@@ -246,15 +260,17 @@ class DemoStream:
     def _episode(self, world: Any, index: int) -> Iterator[Moment]:
         rng = stream(self._seed, self._split, "episode", world.task_id, index)
         observation, info = world.reset(seed=int(rng.integers(1_000_000)))
-        over, did = False, None
+        over, did, before = False, None, dict[str, str]()
         while not over:
             advice = world.expert()
             name = content.pick(rng, tuple(info["subgoals"]))
             subgoal = name.replace("_", " "), bool(info["subgoals"][name])
-            yield Moment(observation, world.embodiment, world.scene(), advice, did, subgoal)
+            unchanged = same_frames(observation, before)
+            yield Moment(observation, world.embodiment, world.scene(), advice, did, unchanged, subgoal)
+            before = {name: frame_key(frame) for name, frame in observation["frames"].items()}
             actions: Sequence[Any] = advice.actions
             if rng.random() < self._recipe.mistakes:
-                actions = _mistake(advice, world, rng)
+                actions = _mistake(advice, did, world, rng)
             executed = []
             for action in actions:
                 _, terminated, truncated, info = world.advance(action)
@@ -272,10 +288,12 @@ def _decisions(world: Any) -> int:
     return -(-int(world.horizon) // chunk)
 
 
-def _mistake(advice: Advice, world: Any, rng: np.random.Generator) -> Sequence[Any]:
-    """The expert's decision gone a little wrong: a slipped motion; on a screen a click or some scrolling anywhere."""
+def _mistake(advice: Advice, did: Advice | None, world: Any, rng: np.random.Generator) -> Sequence[Any]:
+    """The expert's decision gone a little wrong: a slipped motion; on a screen the last one once more, or anywhere."""
     embodiment = world.embodiment
     if isinstance(embodiment, Screen):
+        if did is not None and rng.random() < 0.4:
+            return did.actions
         x, y = (int(v) for v in rng.integers(0, (embodiment.width, embodiment.height)))
         if rng.random() < 0.6:
             return (screen_action("click", x, y),)
@@ -294,7 +312,7 @@ def corpus(seed: int = 0, resets: int = 150) -> list[str]:
     """Texts from which the tiny tokenizer takes its words: instructions, questions and replies of the train split."""
     texts = [
         "click double right drag scroll type key wait done noop at open close think hand half shut holding",
-        "last invalid yes no Done Left or Where in top front wrist is Is checked open box tick the field",
+        "last invalid unchanged yes no Done Left or Where in top front wrist is Is checked open box tick the field",
     ]
     recipe = Recipe()
     mixture = Mixture(recipe, seed)
