@@ -123,11 +123,25 @@ def test_last_frames_oldest_first() -> None:
 def test_last_actions_in_the_codec_s_words() -> None:
     actions = [[screen_action("click", 14, 38)], None, [screen_action("type", text="bob")]]
     history, frames = episode([on_screen(1)] * 3, actions)
-    text = builder(last_actions=2).build(on_screen(1), history, frames, SCREEN).text
+    text = builder(last_actions=2).build(on_screen(2), history, frames, SCREEN).text
     assert text == '<user>[¤]click ok last invalid; type"bob"</><assistant>'
-    text = builder(last_actions=5).build(on_screen(1), history, frames, SCREEN).text
+    text = builder(last_actions=5).build(on_screen(2), history, frames, SCREEN).text
     assert 'last click<loc_3><loc_12>; invalid; type"bob"' in text
     assert turn_text("click ok", "", ()) == "click ok"
+
+
+def test_an_action_that_left_every_frame_as_it_was_is_told_so() -> None:
+    history, frames = episode([on_screen(1)], [[screen_action("click", 14, 38)]])
+    told = builder(last_actions=1)
+    text = told.build(on_screen(1), history, frames, SCREEN).text
+    assert text.endswith("last click<loc_3><loc_12> unchanged</><assistant>")
+    assert "unchanged" not in told.build(on_screen(2), history, frames, SCREEN).text
+    assert "unchanged" not in builder().build(on_screen(1), history, frames, SCREEN).text
+    history, frames = episode([at_table(10)], [chunk_of(BODY, (0, 0, 0), 1)])
+    moved = at_table(10)
+    moved["frames"]["top"] = frame_of(9, 64, 64)  # one camera of two
+    assert told.build(at_table(10), history, frames, BODY).text.endswith("unchanged</><assistant>")
+    assert "unchanged" not in told.build(moved, history, frames, BODY).text
 
 
 def test_limit_drops_old_frames_with_their_tokens_then_old_actions_then_refuses() -> None:

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from transformers import AutoModelForImageTextToText
 
+import gui_env
 from episode import SceneObject, TextRun
 from gui_env.gallery import random_screen
 from perception.dense import ALPHABET, Classes, dense_labels
 from perception.questions import screen_questions, table_questions
 from policy.tiny import TinyShape
 from training.card import write_card
-from training.mixture import Mixture, Recipe, point
+from training.mixture import DemoStream, Mixture, Recipe, point
 from training.pretrain import PretrainConfig, PretrainError, learning_rate_scale, pretrain
 
 BUTTON = SceneObject(
@@ -169,3 +170,16 @@ def test_a_run_learns_writes_a_model_and_resumes(small: PretrainConfig, tmp_path
 def test_nothing_to_resume_is_an_error(small: PretrainConfig, tmp_path: Path) -> None:
     with pytest.raises(PretrainError, match="leave out --resume"):
         pretrain(small, tmp_path, resume=True)
+
+
+def test_experts_moments_say_when_a_mistake_changed_nothing() -> None:
+    # Every decision goes wrong, often as the one before once more: at the end of the list that does nothing.
+    demos = DemoStream(
+        {"scroll": gui_env.TASKS["gui/scroll-select-v0"]}, {"size": (128, 128)}, Recipe(mistakes=1.0), 0, "train"
+    )
+    moments = [demos.next(index) for index in range(60)]
+    demos.close()
+    for before, after in zip(moments, moments[1:], strict=False):
+        screens = [moment.observation["frames"]["screen"] for moment in (before, after)]
+        assert after.unchanged == (after.did is not None and np.array_equal(*screens))
+    assert 0 < sum(moment.unchanged for moment in moments) < 30
