@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +180,7 @@ def test_experts_moments_say_when_a_mistake_changed_nothing() -> None:
     )
     moments = [demos.next(index) for index in range(60)]
     demos.close()
-    for before, after in zip(moments, moments[1:], strict=False):
+    for before, after in pairwise(moments):
         screens = [moment.observation["frames"]["screen"] for moment in (before, after)]
         assert after.unchanged == (after.did is not None and np.array_equal(*screens))
     assert 0 < sum(moment.unchanged for moment in moments) < 30
