@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from tests import fake_worlds
 from tests.fake_worlds import Strip
 from training import checkpoint, probe, record, worlds
 from training.algorithms import ALGORITHMS
+from training.checkpoint import CheckpointError
 from training.config import PRESETS, Config, ConfigError
 from training.loop import Interrupted, resumed, train
 from training.probe import BlindPolicy
@@ -313,3 +315,30 @@ def test_a_missing_policy_is_said_before_anything_is_written(tmp_path: Path) -> 
     with pytest.raises(ModelError, match="holds no model"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_logged_rate_is_the_schedule_s_where_no_step_is_taken(model: Path) -> None:
+    config = strip(model, steps=10, decay=1.0, warmup=4, learning_rate=1e-3)
+    learner = Learner(VLM.load(model), config, longest=8)
+    assert learner.update([], step=5)["learning_rate"] == pytest.approx(1e-3 * 0.25 * 0.5)
+    learner.optimizer_steps = 4
+    assert learner.update([], step=5)["learning_rate"] == pytest.approx(1e-3 * 0.5)
+
+
+def test_a_run_that_lost_the_model_it_is_compared_with_is_not_resumed(model: Path, tmp_path: Path) -> None:
+    start = shutil.copytree(model, tmp_path / "start")
+    with pytest.raises(Interrupted):
+        train(strip(start, steps=2, kl=0.1), tmp_path / "run", stop_at=1)
+    build_tiny(start, TEXTS, seed=1, shape=SHAPE)
+    config, out = resumed(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="no longer the model that this run began with"):
+        train(config, out, tmp_path / "run")
+
+
+def test_modules_of_the_current_folder_are_found_when_a_run_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_own_terms.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", str(tmp_path))])
+    worlds.import_modules(["my_own_terms"])

@@ -87,7 +87,6 @@ def _import_first(argv: list[str]) -> None:
     if modules:
         from training.worlds import import_modules
 
-        sys.path.insert(0, os.getcwd())  # a console script does not look in the current folder
         import_modules(modules)
 
 

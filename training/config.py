@@ -134,8 +134,9 @@ class Config:
     """Held-out episodes a task, before and after; 0 is none."""
     eval_greedy: bool = True
     """Evaluate the most likely reply instead of a sampled one."""
-    save_every: int = 10
-    """Steps between checkpoints; there is always one of the start and one of the end."""
+    save_every: int = 1
+    """Steps between checkpoints, and so the most that a kill can lose; there is always one of the start and one of the
+    end. More where writing a model and its optimiser takes a while beside a step."""
     keep: int = 2
     """Newest checkpoints that are kept, beside the best one."""
     episodes_every: int = 10
@@ -257,7 +258,6 @@ PRESETS: dict[str, Config] = {
         batch=8,
         warmup=1,
         eval_episodes=2,
-        save_every=1,
         episodes_every=1,
     ),
 }

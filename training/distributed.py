@@ -136,16 +136,17 @@ def default_ranks() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else (os.cpu_count() or 1)
 
 
-def launch(fn: Callable[..., Any], args: tuple[Any, ...], ranks: int = 0) -> Any:
+def launch(fn: Callable[..., Any], args: tuple[Any, ...], ranks: int = 0, *, patient: bool = False) -> Any:
     """Run ``fn(*args)`` on every rank and return what rank 0 returned.
 
     Under torchrun (``RANK`` and ``WORLD_SIZE`` are set) the ranks are already there and ``ranks`` is not used. One rank
-    runs in this process. Ctrl-C asks all ranks to finish their step (see :class:`StopRequest`); a second one ends them.
+    runs in this process. Ctrl-C ends the ranks.
 
     Args:
         fn: importable by name, as the ranks are new processes.
         args: what can be pickled.
         ranks: how many; 0 chooses a rank a GPU or a rank a core. Never more than there are GPUs, if there are any.
+        patient: the first Ctrl-C only asks all ranks to finish their step (``fn`` looks at a :class:`StopRequest`).
 
     Raises:
         HandeyeError: whatever a rank raised of ours.
@@ -163,7 +164,7 @@ def launch(fn: Callable[..., Any], args: tuple[Any, ...], ranks: int = 0) -> Any
     if ranks == 1:
         with few_threads():
             return fn(*args)
-    return _spawn(fn, args, ranks)
+    return _spawn(fn, args, ranks, patient)
 
 
 @contextmanager
@@ -177,7 +178,7 @@ def few_threads() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _spawn(fn: Callable[..., Any], args: tuple[Any, ...], ranks: int) -> Any:
+def _spawn(fn: Callable[..., Any], args: tuple[Any, ...], ranks: int, patient: bool) -> Any:
     # Spawn, not fork: a fork after the parent opened GL hangs.
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="handeye-ranks-") as folder:
@@ -186,7 +187,7 @@ def _spawn(fn: Callable[..., Any], args: tuple[Any, ...], ranks: int) -> Any:
             context.Process(target=_worker, args=(index, ranks, folder, asked, fn, args), daemon=False)
             for index in range(ranks)
         ]
-        with _Interrupts(workers, asked):
+        with _Interrupts(workers, asked, patient):
             _start(workers)
             _wait(workers)
         return _outcome(Path(folder), workers)
@@ -297,9 +298,10 @@ def environment(wanted: Mapping[str, str]) -> Iterator[None]:
 class _Interrupts:
     """In the parent: the first Ctrl-C asks the ranks to stop after their step, the second ends them at once."""
 
-    def __init__(self, workers: Sequence[Any], asked: Path) -> None:
+    def __init__(self, workers: Sequence[Any], asked: Path, patient: bool) -> None:
         self.workers = workers
         self.asked = asked
+        self.patient = patient
         self.before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> None:
@@ -312,7 +314,7 @@ class _Interrupts:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked.exists():
+        if self.asked.exists() or not self.patient:
             for worker in self.workers:
                 if worker.is_alive():
                     worker.kill()
@@ -359,4 +361,4 @@ class StopRequest:
 
 
 def _announce() -> None:
-    print("\nstopping after this step; press Ctrl-C again to stop at once", file=sys.stderr, flush=True)
+    print("\nstopping after this step or evaluation; press Ctrl-C again to stop at once", file=sys.stderr, flush=True)

@@ -229,15 +229,15 @@ def serve(descriptor: int, imports: Sequence[str]) -> None:
     faulthandler.enable()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     pipe = Connection(descriptor)
-    try:
-        import_modules(imports)
-    except HandeyeError as error:
-        pipe.send((False, str(error)))
-        return
-    all_tasks()  # imports every world now, while nobody holds a watch
-    pipe.send((True, None))
-    host = Host()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nobody listens any more
+        try:
+            import_modules(imports)
+        except HandeyeError as error:
+            pipe.send((False, str(error)))
+            return
+        all_tasks()  # imports every world now, while nobody holds a watch
+        pipe.send((True, None))
+        host = Host()
         while True:
             for request in pipe.recv():
                 pipe.send_bytes(_packed(answer(host, request)))

@@ -43,7 +43,9 @@ def train(config: Config, out: Path, resume: Path | None = None, *, stop_at: int
         if resume is None and is_first_process():
             begin_folder(config, out)
         resume = None  # killed before its first checkpoint: all of it again
-    summary: dict[str, Any] = launch(train_rank, (config, out, resume, stop_at), min(config.ranks, config.groups))
+    summary: dict[str, Any] = launch(
+        train_rank, (config, out, resume, stop_at), min(config.ranks, config.groups), patient=True
+    )
     return summary
 
 

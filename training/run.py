@@ -43,6 +43,8 @@ from training.worlds import import_modules, resolve
 
 BAD_STEPS = 3
 """Steps in a row with something that is not finite, after which the run stops."""
+RECENT = 10
+"""Steps over whose success checkpoints are compared for the best."""
 FILMED = 2
 """Episodes a task that are kept of each evaluation."""
 LEARNED_NOTHING = 3
@@ -80,7 +82,7 @@ class Progressed:
     bad_steps: int = 0
     flat_steps: int = 0
     recent: list[float] = field(default_factory=list)
-    """Mean success of the last ``save_every`` steps: decides which checkpoint is the best."""
+    """Mean success of each of the last steps: decides which checkpoint is the best."""
     before: dict[str, Any] = field(default_factory=dict)
     """The evaluation before training."""
     after: dict[str, Any] = field(default_factory=dict)
@@ -116,6 +118,12 @@ class Run:
             for name, judge in self.judges.items():
                 judge.load(checkpoint.load_tensors(source, name))
             self.vlm.weight_version = state["weight_version"]
+            if state.get("origin", self.origin) != self.origin:
+                raise checkpoint.CheckpointError(
+                    f"{config.policy} is no longer the model that this run began with, and the run measures how far "
+                    "the policy went from it: put it back, or begin a run of its own with --policy "
+                    f"{source / checkpoint.MODEL}"
+                )
             if rank() == 0:
                 checkpoint.set_aside(source.parent, self.done.step)
         self._saved = self.done.step if source is not None else None
@@ -142,6 +150,8 @@ class Run:
         reference = None
         if config.kl or self.algorithm.direct:
             reference = self._load(config.policy).requires_grad_(False)
+        self.origin = _digest([reference]) if reference is not None else ""
+        """Of the weights that the policy is compared with; no checkpoint holds them."""
         self.learner = Learner(self.vlm, config, codec.max_tokens, reference, self._seen())
         context = ContextBuilder(dialect_of(self.vlm), codec, config.frames, last_actions=config.last_actions)
         self.judges = {
@@ -223,9 +233,10 @@ class Run:
             groups = len({group for group, _ in broken})
             lost = f"{groups} groups were left out, as a world broke; the first error: {broken[0][1]}"
             self._warn("broken", f"step {self.done.step + 1}: {lost}", again=True)
-        first, config = self._sight is None, self.config
+        config = self.config
         self._sight = probe.look(self.vlm, episodes, self._seen(), config.seed, self.done.step)
-        if first and not self.algorithm.expert:
+        # Later it is a guard's to warn: what a run may go on with, its resumption may too.
+        if self.done.step == 0 and not self.algorithm.expert:
             self._sight.require()
 
     def judge(self, episodes: Sequence[Trajectory]) -> dict[str, float]:
@@ -249,7 +260,7 @@ class Run:
         done.dropped += int(played["infra/dropped"])
         done.optimizer_steps = self.learner.optimizer_steps
         worlds = [v for k, v in played.items() if k.startswith("success/") and k.count("/") == 1]
-        done.recent = [*done.recent, sum(worlds) / max(1, len(worlds))][-config.save_every :]
+        done.recent = [*done.recent, sum(worlds) / max(1, len(worlds))][-RECENT:]
         counters = {"env_steps": done.env_steps, "tokens": done.tokens, "episodes": done.episodes}
         sees = self._sight.figures() if self._sight is not None else {}
         metrics = {"step": done.step, **played, **figures, **sees, **counters}
@@ -305,7 +316,8 @@ class Run:
     def _last_good(self) -> str:
         saved = checkpoint.listed(self.out / "checkpoints")
         last = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint"
-        return f"{last}. Resume from it with a lower --learning-rate, or study nonfinite/"
+        kept = ", or study nonfinite/" if (self.out / "nonfinite").is_dir() else ""
+        return f"{last}. Resume from it with a lower --learning-rate{kept}"
 
     def _warn(self, name: str, text: str, again: bool = False) -> None:
         """Say something, once a run or ``again``; the first time stands in ``summary.json`` and on the report too."""
@@ -366,10 +378,7 @@ class Run:
         """Write a checkpoint, after making sure that all ranks hold the same weights; not twice of one step."""
         if self._saved == self.done.step:
             return
-        digest = blake2b(digest_size=16)
-        for tensor in (tensor for vlm in self._trained() for tensor in vlm.state_dict().values()):
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        if len(set(gather_objects(digest.hexdigest()))) > 1:
+        if len(set(gather_objects(_digest(self._trained())))) > 1:
             raise Diverged("the ranks' weights differ: they no longer train one policy; resume the last checkpoint")
         self.done.seconds = time.monotonic() - self._started
         if self.journal is not None:
@@ -378,6 +387,7 @@ class Run:
                 "config": self.config.to_json(),
                 "progress": asdict(self.done),
                 "weight_version": self.vlm.weight_version,
+                "origin": self.origin,
                 "tracker": self.journal.tracker_state(),
                 "score": sum(self.done.recent) / max(1, len(self.done.recent)),
             }
@@ -426,6 +436,14 @@ class Run:
         if self.journal is not None:
             write_whole(self.out / "summary.json", json.dumps(summary, indent=2) + "\n")
         return summary
+
+
+def _digest(models: Sequence[VLM]) -> str:
+    """Of all weights."""
+    digest = blake2b(digest_size=16)
+    for tensor in (tensor for vlm in models for tensor in vlm.state_dict().values()):
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def trim_memory() -> None:

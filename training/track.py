@@ -18,10 +18,16 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from episode import HandeyeError
+
 PROJECT = "handeye"
 EVALUATION_COLUMNS: list[str | int] = ["step", "when", "task", "success", "low", "high", "n", "return", "turns"]
 MAX_FILMS = 64
 """Films that one call logs at most; a tracker is no archive, the run folder is."""
+
+
+class TrackError(HandeyeError):
+    """The tracker does not take a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +78,23 @@ class Tracker:
             x_disable_meta=True,
             x_disable_machine_info=True,
         )
-        self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", PROJECT),
-            name=name or folder.resolve().name,
-            id=resume.id if resume else None,
-            # "allow": online the run continues on the server, offline W&B can only start another folder under the id.
-            resume="allow" if resume else None,
-            config=dict(config),
-            dir=str(folder),
-            mode=mode,
-            settings=settings,
-        )
+        try:
+            self._run = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", PROJECT),
+                name=name or folder.resolve().name,
+                id=resume.id if resume else None,
+                # "allow": online the run continues on the server; offline it can only be another folder under the id.
+                resume="allow" if resume else None,
+                config=dict(config),
+                dir=str(folder),
+                mode=mode,
+                settings=settings,
+            )
+        except wandb.Error as error:
+            raise TrackError(
+                f"Weights & Biases does not take the run ({error}): set WANDB_MODE=offline to keep its curves on the "
+                "disk, or =disabled for none; what was trained goes on with --resume"
+            ) from error
         self._step = resume.step if resume else 0
 
     @property

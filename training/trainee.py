@@ -51,12 +51,16 @@ class Trainee:
         """One optimiser step, left out where the gradient is not finite; the gradient's norm before it was clipped."""
         norm = float(torch.nn.utils.clip_grad_norm_(self.vlm.parameters(), self.config.max_grad_norm))
         if np.isfinite(norm):
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["rate"] * self.rate_factor(step)
+            self.set_rates(step)
             self.optimizer.step()
             self.optimizer_steps += 1
         self.optimizer.zero_grad(set_to_none=True)
         return norm
+
+    def set_rates(self, step: int) -> None:
+        """What the schedule says at training step ``step``."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * self.rate_factor(step)
 
     def rate_factor(self, step: int) -> float:
         """The schedule: linear rise over ``warmup`` optimiser steps, linear fall over the last ``decay`` of the run."""

@@ -133,6 +133,7 @@ class Learner(Trainee):
         if self.config.importance_cap and surrogate:
             samples = self._rescored(samples)
         self.vlm.train()
+        self.set_rates(step)  # logged, also where no step is taken: a resumed run must not log what it began with
         sums, norms, dropped, worst, before = _Sums(), [], 0, 0.0, self.optimizer_steps
         for epoch in range(self.config.epochs):
             shuffled = stream(self.config.seed, "minibatches", step, epoch, rank()).permutation(len(samples))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Iterable
 from typing import Any, ClassVar, Protocol
 
@@ -98,6 +100,8 @@ def import_modules(names: Iterable[str]) -> None:
         ImportFailed: a module is missing or breaks while it is imported.
     """
     for name in names:
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())  # a console script does not look in the current folder
         try:
             importlib.import_module(name)
         except Exception as error:
