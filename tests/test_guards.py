@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.synthetic import screen_episode
 from training import guards
 from training.advantages import normalise
-from training.guards import WINDOW, learned, signs
+from training.guards import WINDOW, forget, learned, signs
 
 WEIGHTS = {"task": 1.0, "subgoal": 1.0, "invalid": -0.1}
 
@@ -52,6 +54,17 @@ def test_replies_that_are_no_action_and_entropy_that_collapses() -> None:
     fallen = [line(entropy=2.0)] * WINDOW + [line(entropy=0.1)] * WINDOW  # a twentieth
     assert "from 2 to 0.1 nats" in signs(fallen, WEIGHTS)["entropy"]
     assert signs([line(entropy=2.0)] * WINDOW + [line(entropy=0.5)] * WINDOW, WEIGHTS) == {}
+
+
+@given(st.lists(st.tuples(*[st.sampled_from((0.02, 0.3, 0.6, 1.0))] * 3), min_size=1, max_size=8 * WINDOW))
+def test_signs_are_the_same_of_what_is_kept(figures: list[tuple[float, float, float]]) -> None:
+    lines = [success(a, b) | {"entropy": c} for a, b, c in figures]
+    kept: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, 1):
+        kept.append(line)
+        forget(kept)
+        assert len(kept) <= 3 * WINDOW
+        assert signs(kept, WEIGHTS) == signs(lines[:number], WEIGHTS)
 
 
 def test_a_term_that_rises_while_success_falls_is_a_sign_of_hacking() -> None:

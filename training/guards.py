@@ -40,7 +40,7 @@ def signs(lines: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> d
     """What the figures so far warn of, by a short name.
 
     Args:
-        lines: of ``metrics.jsonl``, the newest last.
+        lines: of ``metrics.jsonl``, the newest last; those between the first and the last windows may be missing.
         weights: of the reward terms.
     """
     found: dict[str, str] = {}
@@ -75,6 +75,11 @@ def signs(lines: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> d
             if text := _hacked(lines[-2 * WINDOW : -WINDOW], recent, term, weights[term]):
                 found[f"hacking/{term}"] = text
     return found
+
+
+def forget(lines: list[Any]) -> None:
+    """Drop, in place, what :func:`signs` looks at no more: a run of 50,000 steps held 100 MB of it."""
+    del lines[WINDOW : max(WINDOW, len(lines) - 2 * WINDOW)]
 
 
 def _hacked(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], term: str, weight: float) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from episode import HandeyeError
-from training import record
+from training import guards, record
 from training.config import Config
 from training.play import film
 from training.progress import Progress
@@ -35,13 +35,14 @@ class Journal:
         """``step`` is the last step of the checkpoint that the run goes on from; later lines are cut off."""
         self.out = out
         self.lines, _ = (_cut(out / name, step) for name in (METRICS, TIMINGS))
-        """Of ``metrics.jsonl`` so far."""
+        """Of ``metrics.jsonl`` so far, as many as the guards look at."""
         self.progress = Progress(config.steps, step)
         resume = TrackerState(**tracker) if tracker else None
         self.tracker = Tracker(out, config.to_json(), resume=resume)
 
     def step(self, metrics: dict[str, Any], timings: dict[str, Any]) -> None:
         self.lines.append(_append(self.out / METRICS, metrics))
+        guards.forget(self.lines)
         _append(self.out / TIMINGS, timings)
         self.tracker.log(metrics, int(metrics["step"]))
         self.progress.step(metrics)
