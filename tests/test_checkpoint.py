@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,10 @@ import torch
 
 from training import checkpoint
 from training.checkpoint import CheckpointError
+from training.config import PRESETS, ConfigError
+from training.journal import Journal, write_whole
+from training.run import Progressed
+from training.start import alone
 
 
 def write(folder: Path, step: int, score: float = 0.0) -> Path:
@@ -93,3 +100,109 @@ def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
         write(tmp_path, step, score)
     checkpoint.prune(tmp_path / "checkpoints", keep=2)
     assert [p.name[-1] for p in checkpoint.listed(tmp_path / "checkpoints")] == ["1", "3", "4"]
+
+
+def test_a_model_folder_of_a_damaged_checkpoint_is_refused_and_any_other_is_not(tmp_path: Path) -> None:
+    good, newest = write(tmp_path, 10), write(tmp_path, 20)
+    for model in (good / "model", newest / "model"):
+        assert checkpoint.model_folder(model) == model
+    (newest / "model/model.safetensors").write_bytes(b"Weights" * 100)
+    refused = "step-000020 is damaged: model/model.safetensors was changed .*: --policy .*step-000010"
+    (tmp_path / "link").symlink_to(newest / "model")
+    for folder in (newest / "model", tmp_path / "link", newest, tmp_path):
+        with pytest.raises(CheckpointError, match=refused):
+            checkpoint.model_folder(folder)
+    with pytest.raises(CheckpointError, match=refused):
+        checkpoint.vouch(newest / "model")
+    (newest / "complete.json").unlink()
+    checkpoint.vouch(newest / "model")  # nothing is known of it
+
+
+def test_what_tokenizers_says_of_a_full_disk_is_understood(tmp_path: Path) -> None:
+    write(tmp_path, 10)
+
+    def full(path: Path) -> None:
+        path.mkdir()
+        raise Exception("No space left on device (os error 28)")
+
+    with pytest.raises(CheckpointError, match="the disk is full; step-000010 still stands"):
+        checkpoint.save(tmp_path / "checkpoints", 20, {}, full, {})
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-000010"]
+
+    def bug(path: Path) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        checkpoint.save(tmp_path / "checkpoints", 20, {}, bug, {})
+
+
+@pytest.mark.parametrize(
+    ("progress", "says"),
+    [
+        (asdict(Progressed()) | {"new": 1}, "has an unknown new; .*--policy .*model"),
+        ({k: v for k, v in asdict(Progressed()).items() if k != "step"}, "lacks step; .*--policy .*model"),
+        (asdict(Progressed()) | {"step": "many"}, "has step = 'many', which is of another type"),
+        (asdict(Progressed()) | {"step": True}, "has step = True"),
+        (asdict(Progressed()) | {"recent": [0.5, None]}, r"has recent = \[0.5, None\]"),
+        ([], r"is \[\] instead of an object"),
+    ],
+)
+def test_progress_that_this_version_does_not_know_is_refused(tmp_path: Path, progress: Any, says: str) -> None:
+    path = write(tmp_path, 10)
+    with pytest.raises(CheckpointError, match="progress in .*state.json " + says):
+        checkpoint.part(path, {"progress": progress}, "progress", Progressed)
+
+
+def test_a_state_that_lacks_something_says_what_and_what_helps(tmp_path: Path) -> None:
+    path = write(tmp_path, 10)
+    whole = asdict(Progressed(step=3, seconds=1, recent=[0.5, 1]))
+    assert checkpoint.part(path, {"progress": whole}, "progress", Progressed) == Progressed(**whole)
+    for said, kind in (({}, "lacks weight_version"), ({"weight_version": "1"}, "weight_version in .* is '1' instead")):
+        with pytest.raises(CheckpointError, match=f"{kind}.*--policy .*model"):
+            checkpoint.part(path, said, "weight_version", int)
+    with pytest.raises(CheckpointError, match=r"holds no reward_model.safetensors: .* another --algorithm"):
+        checkpoint.load_tensors(path, "reward_model")
+    with pytest.raises(CheckpointError, match=r"state.json holds no config .*--policy .*model"):
+        checkpoint.load_config(path)
+    with pytest.raises(CheckpointError, match=r"the tracker of .* has an unknown what"):
+        Journal(PRESETS["debug"], tmp_path, 0, {"id": "x", "step": 0, "what": 1})
+    (path / "state.json").write_bytes(b'{"schema": 1, "x": "\xff"}')
+    with pytest.raises(CheckpointError, match=r"state.json cannot be read \(UnicodeDecodeError"):
+        checkpoint.load_state(path)
+
+
+def test_one_process_at_a_time_writes_into_a_run(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from training.start import alone\n"
+        "with alone(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout is not None and other.stdout.readline() == "in\n"
+        says = rf"process {other.pid} still writes into .*\(kill {other.pid}\); then --resume"
+        with pytest.raises(ConfigError, match=says), alone(tmp_path):
+            pass
+    finally:
+        other.kill()
+        other.communicate()
+    for _ in range(2):  # the kernel let go of it, and so do we
+        with alone(tmp_path):
+            pass
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    victim, run = tmp_path / "victim", tmp_path / "run"
+    victim.write_text("precious")
+    run.mkdir()
+    for name in (".summary.json.part", "summary.json", "metrics.jsonl"):
+        (run / name).symlink_to(victim)
+    write_whole(run / "summary.json", "{}\n")
+    (run / "timings.jsonl").symlink_to(tmp_path / "nothing")
+    (run / ".lock").symlink_to(victim)
+    Journal(PRESETS["debug"], run, 0, None).step({"step": 1}, {"step": 1})
+    with pytest.raises(ConfigError, match="lock cannot be opened"), alone(run):
+        pass
+    assert victim.read_text() == "precious" and not (tmp_path / "nothing").exists()
+    assert (run / "summary.json").read_text() == "{}\n" and not (run / "summary.json").is_symlink()

@@ -14,6 +14,8 @@ from benchmarks.faults.__main__ import DRILLS
 from benchmarks.faults.damage import _told_apart
 from benchmarks.faults.drill import Setting
 from benchmarks.faults.hostile import hostile
+from benchmarks.faults.moments import Moment, counted
+from benchmarks.faults.stops import _one_clear_error, _stands
 from benchmarks.faults.texts import fuzzed
 from tests.test_checkpoint import write
 from training import checkpoint, record
@@ -110,3 +112,23 @@ def test_a_marker_that_vouches_for_too_little_or_leads_out_is_no_marker(tmp_path
     (newest / "model" / "adapter_model.bin").write_bytes(b"x")
     assert checkpoint.damage(newest) == "model/adapter_model.bin was not there when it was written"
     assert not wrong
+
+
+def test_the_stop_drills_measure_what_still_stands_and_what_was_said(tmp_path: Path) -> None:
+    later = Moment("save: sync, before", "step-000020", False)
+    assert _stands(tmp_path, Moment("rollout: turns, before", "", False)) == ""
+    assert _stands(tmp_path, later) == "step-000020 stood before, then none"
+    write(tmp_path, 10)
+    assert _stands(tmp_path, later) == "step-000020 stood before, then step-000010"
+    newest = write(tmp_path, 20)
+    assert _stands(tmp_path, later) == ""
+    (newest / "state.json").unlink()
+    assert _stands(tmp_path, later) == "step-000020: state.json is missing"
+    (tmp_path / "moments").write_text("log: load, before\t\nlog: frame_path, before\tstep-000010\nlog: load, after\t\n")
+    assert [(m.stood, m.reading) for m in counted(tmp_path / "moments")] == [
+        ("", True),
+        ("step-000010", True),
+        ("", False),
+    ]
+    assert _one_clear_error(0, "no report: No space left on device") == _one_clear_error(0, "", failed=False) == ""
+    assert "said nothing of it" in _one_clear_error(0, "learned")

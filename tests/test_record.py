@@ -104,3 +104,16 @@ def test_what_cannot_be_written_as_json_is_refused(tmp_path: Path) -> None:
     broken.decisions[0].state_key = object()
     with pytest.raises(RecordError, match="cannot hold a object"):
         record.save(broken, tmp_path / "e")
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    written, folder = trajectory(), tmp_path / "episode"
+    (folder / "frames").mkdir(parents=True)
+    (tmp_path / "victim").write_text("precious")
+    (folder / "episode.json").symlink_to(tmp_path / "victim")
+    (folder / "beside").write_text("precious")
+    frame = folder / "frames" / f"{next(iter(written.frames))}.png"
+    frame.symlink_to(folder / "beside")
+    record.save(written, folder)
+    assert (tmp_path / "victim").read_text() == (folder / "beside").read_text() == "precious"
+    assert not frame.is_symlink() and record.load(folder).frames.keys() == written.frames.keys()

@@ -22,7 +22,7 @@ from PIL import Image
 from tests.synthetic import body_episode, screen_episode, write_run
 from training import record
 from training.page import Gallery, episode_data
-from training.report import ReportError, charts, read_lines, render, write_report
+from training.report import ReportError, charts, pieces_of, read_lines, render, write_report
 
 HOSTILE = '</script><script>document.title=\'owned\'</script><img src="https://evil.example/x.png" onerror="alert(1)">'
 
@@ -139,6 +139,37 @@ def test_a_run_in_progress_and_a_torn_line(tmp_path: Path) -> None:
 def test_a_folder_with_a_config_alone(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     assert "step 0" in write_report(tmp_path).read_text("utf-8")
+
+
+def test_what_no_run_writes_is_one_clear_error_or_left_out(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", steps=3)
+    tokenizer = run / "checkpoints" / ".step-000003.partial" / "model" / "tokenizer.json"
+    tokenizer.parent.mkdir(parents=True)
+    tokenizer.write_text('{"ve')  # cut short, and hidden
+    assert pieces_of(run) is None
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step": "many", "entropy": 1}\n{"step": null}\n\xff\n')
+    (run / "config.json").write_bytes(b'{"steps": "\xff"}')
+    assert "finished" in write_report(run).read_text("utf-8")
+    seen = run / "checkpoints" / "step-000003" / "model" / "tokenizer.json"
+    seen.parent.mkdir(parents=True)
+    seen.write_text('{"ve')
+    assert pieces_of(run) is None
+    (seen.parent.parent / "state.json").write_bytes(b'{"progress": "\xff"}')
+    (run / "summary.json").unlink()
+    write_report(run)
+    (seen.parent.parent / "state.json").write_text('{"progress": {"before": 3}}')
+    with pytest.raises(ReportError, match="holds what no run writes"):
+        write_report(run)
+
+
+def test_a_report_is_not_written_through_a_link(tmp_path: Path) -> None:
+    run, victim = write_run(tmp_path / "run", steps=3), tmp_path / "victim"
+    victim.write_text("precious")
+    for name in ("report.html", "report.html.part", ".report.html.part"):
+        (run / name).symlink_to(victim)
+    assert write_report(run).stat().st_size > 1000 and not (run / "report.html").is_symlink()
+    assert victim.read_text() == "precious"
 
 
 def test_no_run_folder(tmp_path: Path) -> None:

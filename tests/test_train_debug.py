@@ -342,3 +342,29 @@ def test_modules_of_the_current_folder_are_found_when_a_run_is_resumed(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", str(tmp_path))])
     worlds.import_modules(["my_own_terms"])
+
+
+def test_a_checkpoint_that_does_not_fit_the_run_is_refused(model: Path, tmp_path: Path) -> None:
+    plain, critic = tmp_path / "plain", tmp_path / "critic"
+    train(strip(model, steps=1), plain)
+    train(strip(model, steps=1, algorithm="ppo"), critic)
+    mend = r".* Resume without .*--policy"
+    for run, name, says in (
+        (plain, "ppo", "optimiser lacks value_head.bias, which this run trains" + mend),
+        (critic, "grpo", "optimiser holds value_head.bias, which this run does not train" + mend),
+        (plain, "sweet", "holds no critic.safetensors" + mend),
+    ):
+        with pytest.raises(checkpoint.CheckpointError, match=says):
+            train(strip(model, steps=2, algorithm=name), run, resume=run)
+
+
+def test_a_policy_from_a_damaged_checkpoint_is_refused_before_anything_is_written(model: Path, tmp_path: Path) -> None:
+    train(strip(model, steps=1), tmp_path / "run")
+    folder = checkpoint.find(tmp_path / "run") / "model"
+    flipped = bytearray((folder / "model.safetensors").read_bytes())
+    flipped[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(flipped)
+    refused = "step-000001 is damaged: model/model.safetensors was changed .*: --policy .*step-000000"
+    with pytest.raises(checkpoint.CheckpointError, match=refused):
+        train(strip(folder), tmp_path / "other")
+    assert not (tmp_path / "other").exists()

@@ -14,14 +14,18 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from episode import HandeyeError
+from training.config import Config
+
+T = TypeVar("T")
 
 SCHEMA = 1
 """Of ``state.json``. A version that changes its meaning counts up, and reads the older ones or says why not."""
@@ -85,7 +89,10 @@ def save(
         aside.rename(target)
         _sync(folder)
         shutil.rmtree(folder / f".{target.name}.old", ignore_errors=True)
-    except (OSError, SafetensorError) as error:
+    except Exception as error:
+        # Whatever goes wrong, tokenizers raises a plain Exception.
+        if not isinstance(error, OSError | SafetensorError) and type(error) is not Exception:
+            raise
         with suppress(OSError):
             shutil.rmtree(aside)
         raise CheckpointError(_failure(folder, target, error)) from error
@@ -136,8 +143,12 @@ def damage(checkpoint: Path) -> str:
     return ""
 
 
-def find(resume: Path) -> Path:
+def find(resume: Path, option: str = "--resume") -> Path:
     """The checkpoint meant by a run folder (its newest) or by a checkpoint's own folder, after it was checked.
+
+    Args:
+        resume: the folder.
+        option: of the command line to which it was given.
 
     Raises:
         NoCheckpoint: there is none.
@@ -149,12 +160,28 @@ def find(resume: Path) -> Path:
     if not resume.is_dir() or not there:
         raise NoCheckpoint(f"{resume} holds no checkpoint; give a run folder or one of its checkpoints/step-…")
     chosen = resume if own else there[-1]
-    wrong = damage(chosen)
-    if wrong:
-        good = next((p for p in reversed(there) if p != chosen and not damage(p)), None)
-        offer = f"the newest good one is {good}: --resume {good}" if good else "no other is good"
-        raise CheckpointError(f"checkpoint {chosen} is damaged: {wrong}; {offer}")
+    _require_whole(chosen, option)
     return chosen
+
+
+def _require_whole(checkpoint: Path, option: str) -> None:
+    """Raise a CheckpointError if it is damaged; what may be given to ``option`` instead is then named."""
+    if wrong := damage(checkpoint):
+        there = listed(checkpoint.parent)
+        good = next((p for p in reversed(there) if p != checkpoint and not damage(p)), None)
+        offer = f"the newest good one is {good}: {option} {good}" if good else "no other is good"
+        raise CheckpointError(f"checkpoint {checkpoint} is damaged: {wrong}; {offer}")
+
+
+def vouch(model: Path) -> None:
+    """Check a model's folder where it lies in a checkpoint; of any other nothing is known.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged; the newest good one is then named.
+    """
+    checkpoint = model.resolve().parent
+    if (checkpoint / MARKER).is_file():
+        _require_whole(checkpoint, "--policy")
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
@@ -170,16 +197,89 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
     if schema != SCHEMA:
-        raise CheckpointError(
-            f"{path} has schema {schema!r}, this handeye reads {SCHEMA}: go on with the version that wrote it, or "
-            f"begin a new run from its weights with --policy {checkpoint / MODEL}"
-        )
+        raise CheckpointError(f"{path} has schema {schema!r}, this handeye reads {SCHEMA}: {_instead(checkpoint)}")
     return state
 
 
+def load_config(checkpoint: Path) -> Config:
+    """The config of the run that wrote a checkpoint.
+
+    Raises:
+        CheckpointError: its state holds none that can be read.
+        ConfigError: a setting in it cannot be.
+    """
+    try:
+        return Config.from_json(load_state(checkpoint)["config"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{checkpoint / STATE} holds no config ({type(error).__name__}: {error}); {_instead(checkpoint)}"
+        ) from error
+
+
+def part(checkpoint: Path, state: dict[str, Any], key: str, kind: type[T]) -> T:
+    """What a checkpoint's state holds under ``key``, as :func:`restored` makes it."""
+    if key not in state:
+        raise CheckpointError(f"{checkpoint / STATE} lacks {key}; {_instead(checkpoint)}")
+    return restored(kind, state[key], f"{key} in {checkpoint / STATE}", _instead(checkpoint))
+
+
+def restored(kind: type[T], data: Any, where: str, mend: str = "go on with the version that wrote it") -> T:
+    """A number or a dataclass from JSON.
+
+    Raises:
+        CheckpointError: it is of another type, or not all its fields are there, or others are, or of other types.
+    """
+    if not is_dataclass(kind):
+        if not _fits(data, kind):
+            raise CheckpointError(f"{where} is {data!r:.80} instead of a {kind.__name__}; {mend}")
+        return cast(T, data)
+    hints = get_type_hints(kind)
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{where} is {data!r:.80} instead of an object; {mend}")
+    if other := sorted(hints.keys() ^ data.keys()):
+        raise CheckpointError(f"{where} {'lacks' if other[0] in hints else 'has an unknown'} {other[0]}; {mend}")
+    if wrong := next((name for name, hint in hints.items() if not _fits(data[name], hint)), None):
+        raise CheckpointError(f"{where} has {wrong} = {data[wrong]!r:.80}, which is of another type; {mend}")
+    return kind(**data)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value is of a type."""
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if kind is Any:
+        return True
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool)
+    if kind is list:
+        return isinstance(value, list) and all(_fits(v, inner[0]) for v in value)
+    if kind is dict:
+        return isinstance(value, dict) and all(_fits(v, inner[1]) for v in value.values())
+    return isinstance(value, kind)
+
+
+def _instead(checkpoint: Path) -> str:
+    """What helps where a state cannot be gone on with."""
+    return (
+        f"go on with the version that wrote it, or begin a new run from its weights with --policy {checkpoint / MODEL}"
+    )
+
+
 def load_tensors(checkpoint: Path, name: str = OPTIMIZER) -> dict[str, Tensor]:
-    """What :func:`save` was given under ``name``."""
-    tensors: dict[str, Tensor] = load_file(checkpoint / _file(name))
+    """What :func:`save` was given under ``name``.
+
+    Raises:
+        CheckpointError: it was given nothing of that name, or it cannot be read.
+    """
+    path = checkpoint / _file(name)
+    if not path.is_file():
+        raise CheckpointError(
+            f"{checkpoint} holds no {path.name}: it was written with another --algorithm. Resume without that option, "
+            f"or begin a new run from its weights with --policy {checkpoint / MODEL}"
+        )
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}; --resume an earlier checkpoint") from error
     return tensors
 
 
@@ -225,10 +325,9 @@ def model_folder(folder: Path) -> Path:
     Raises:
         CheckpointError: a checkpoint is damaged or a run has none.
     """
-    if (folder / "config.json").is_file() and not (folder / "checkpoints").is_dir():
-        return folder
-    if (folder / MARKER).is_file() or (folder / "checkpoints").is_dir():
-        return find(folder) / MODEL
+    if (folder / "checkpoints").is_dir() or ((folder / MARKER).is_file() and not (folder / "config.json").is_file()):
+        return find(folder, "--policy") / MODEL
+    vouch(folder)
     return folder
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from episode import HandeyeError
-from training import guards, record
+from training import checkpoint, files, guards, record
 from training.config import Config
 from training.play import film
 from training.progress import Progress
@@ -37,7 +37,7 @@ class Journal:
         self.lines, _ = (_cut(out / name, step) for name in (METRICS, TIMINGS))
         """Of ``metrics.jsonl`` so far, as many as the guards look at."""
         self.progress = Progress(config.steps, step)
-        resume = TrackerState(**tracker) if tracker else None
+        resume = checkpoint.restored(TrackerState, tracker, f"the tracker of {out}'s checkpoint") if tracker else None
         self.tracker = Tracker(out, config.to_json(), resume=resume)
 
     def step(self, metrics: dict[str, Any], timings: dict[str, Any]) -> None:
@@ -90,10 +90,8 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         JournalError: it cannot be written (a full disk, say).
     """
-    aside = path.with_name(f".{path.name}.part")
     with _writing(path):
-        aside.write_text(text, "utf-8")
-        os.replace(aside, path)
+        files.write_whole(path, text)
 
 
 @contextmanager
@@ -110,6 +108,8 @@ def _cut(path: Path, step: int) -> list[dict[str, Any]]:
     """Drop the lines after ``step``, which a resumed run writes again, and a last line that was cut short."""
     kept: list[dict[str, Any]] = []
     if not path.is_file():
+        with _writing(path):
+            path.unlink(missing_ok=True)  # a link that leads nowhere yet
         return kept
     for line in path.read_text("utf-8", errors="replace").splitlines():
         try:

@@ -33,6 +33,7 @@ from policy.packing import Row
 from policy.value import ValueHead
 from policy.vlm import VLM, Scores
 from training.batch import returns_of, sampled_of
+from training.checkpoint import CheckpointError
 from training.config import Config
 from training.critic import Layout
 from training.distributed import all_reduce_gradients, all_reduce_sum, broadcast_module
@@ -234,10 +235,21 @@ class Judge(Trainee):
 
     @torch.no_grad()
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of :meth:`tensors`."""
+        """The inverse of :meth:`tensors`.
+
+        Raises:
+            CheckpointError: they are of a judge of another shape.
+        """
         parameters = dict(self.vlm.named_parameters())
         left = dict(tensors)
-        steps = int(left.pop("optimizer_steps"))
-        for key in [key for key in left if key.endswith("::weight")]:
-            parameters[key.removesuffix("::weight")].copy_(left.pop(key))
+        try:
+            steps = int(left.pop("optimizer_steps"))
+            for key in [key for key in left if key.endswith("::weight")]:
+                parameters[key.removesuffix("::weight")].copy_(left.pop(key))
+        except (KeyError, RuntimeError) as error:
+            raise CheckpointError(
+                f"the checkpoint's {self.name} does not fit ({error}): it was written with another --policy or other "
+                "--tasks. Resume without those options, or begin a new run from its model folder "
+                "with --policy"
+            ) from error
         self.load_optimizer(left, steps)

@@ -16,7 +16,7 @@ from training.rewards import score
 from training.rollout import collect
 from training.run import Run
 from training.samples import samples_of
-from training.start import begin_folder, read_config
+from training.start import alone, begin_folder, read_config
 
 
 class Interrupted(HandeyeError):
@@ -39,7 +39,7 @@ def train(config: Config, out: Path, resume: Path | None = None, *, stop_at: int
     if resume is not None and not _nothing_saved(resume):
         checkpoint.find(resume)  # before any rank is started
     else:
-        model_folder(config.policy)  # before anything is written or started
+        checkpoint.vouch(model_folder(config.policy))  # before anything is written or started
         if resume is None and is_first_process():
             begin_folder(config, out)
         resume = None  # killed before its first checkpoint: all of it again
@@ -54,7 +54,7 @@ def resumed(resume: Path) -> tuple[Config, Path]:
     if _nothing_saved(resume):
         return read_config(resume), resume
     found = checkpoint.find(resume)
-    return Config.from_json(checkpoint.load_state(found)["config"]), found.parent.parent
+    return checkpoint.load_config(found), found.parent.parent
 
 
 def _nothing_saved(run: Path) -> bool:
@@ -65,6 +65,7 @@ def _nothing_saved(run: Path) -> bool:
 def train_rank(config: Config, out: Path, resume: Path | None, stop_at: int | None) -> dict[str, Any]:
     """The run as each rank lives it."""
     with (
+        alone(out),
         open_pool(config.world_timeout, config.imports) as pool,
         Run(config, out, resume, pool) as run,
         StopRequest() as stop,

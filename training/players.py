@@ -86,12 +86,11 @@ def _model(policy: str, codec: str) -> tuple[Agent, Pieces | None]:
 def found(policy: str) -> tuple[str, Manner]:
     """The model's folder and its manner, for ``base``, a run, a checkpoint or a bare model folder."""
     from training import checkpoint
-    from training.config import Config
 
     if policy == "base":
         return policy, Manner()
     folder = checkpoint.model_folder(Path(policy))
     if not (folder.parent / checkpoint.STATE).is_file():
         return str(folder), Manner()
-    config = Config.from_json(checkpoint.load_state(folder.parent)["config"])
+    config = checkpoint.load_config(folder.parent)
     return str(folder), Manner(config.codec, config.frames, config.last_actions, config.temperature, config.eval_greedy)

@@ -23,6 +23,7 @@ from episode import (
     Task,
     Trajectory,
 )
+from training import files
 
 EPISODE = "episode.json"
 FRAMES = "frames"
@@ -46,8 +47,10 @@ def save(trajectory: Trajectory, folder: Path) -> Path:
     try:
         (folder / FRAMES).mkdir(parents=True, exist_ok=True)
         for key, frame in trajectory.frames.items():
-            Image.fromarray(frame).save(_frame_path(folder, key), compress_level=1)
-        (folder / EPISODE).write_text(text, "utf-8")
+            with files.fresh(_frame_path(folder, key)) as file:
+                Image.fromarray(frame).save(file, "PNG", compress_level=1)
+        with files.fresh(folder / EPISODE) as file:
+            file.write(text.encode())
     except OSError as error:
         raise RecordError(f"episode {folder} cannot be written: {error}. Free some space, then --resume") from error
     return folder

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from episode import HandeyeError
-from training import record
+from training import files, record
 from training.page import Gallery, environment, episode_data
 from training.slides import Pieces
 
@@ -96,11 +95,15 @@ def write_report(run: Path) -> Path:
     """
     if not (run / "config.json").is_file() and not (run / "metrics.jsonl").is_file():
         raise ReportError(f"{run} is no run folder: neither config.json nor metrics.jsonl is in it")
-    page = render(run)
-    path, aside = run / "report.html", run / "report.html.part"
+    path = run / "report.html"
     try:
-        aside.write_text(page, "utf-8", errors="replace")  # a lone surrogate is text, too
-        os.replace(aside, path)
+        page = render(run)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ReportError(
+            f"a JSON file of {run} holds what no run writes there ({type(error).__name__}: {error}); mend or remove it"
+        ) from error
+    try:
+        files.write_whole(path, page, errors="replace")  # a lone surrogate is text, too
     except OSError as error:
         raise ReportError(f"{path} cannot be written: {error}; free some space, then handeye report {run}") from error
     return path
@@ -144,9 +147,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     for line in path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []:
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict):
+        if isinstance(row, dict) and _number(row.get("step", 0)):
             rows.append(row)
     return rows
 
@@ -155,7 +158,7 @@ def _json(path: Path) -> dict[str, Any]:
     """A JSON object, or an empty one where there is none (yet)."""
     try:
         data = json.loads(path.read_text("utf-8"))
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 
@@ -333,13 +336,23 @@ def _moment(folder: str) -> _Moment:
 
 
 def pieces_of(folder: Path) -> Pieces | None:
-    """Spells token ids with the newest tokenizer below ``folder`` (a checkpoint's); None where there is none."""
-    files = sorted(folder.rglob("tokenizer.json"), key=lambda path: path.stat().st_mtime)
-    if not files:
+    """Spells token ids with the newest tokenizer below ``folder`` (a checkpoint's); None where none can be read.
+
+    Hidden folders are left out: checkpoints that are being written, or removed.
+    """
+    found = [
+        path
+        for path in folder.rglob("tokenizer.json")
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    if not found:
         return None
     from tokenizers import Tokenizer  # not worth loading for a run without a checkpoint
 
-    tokenizer = Tokenizer.from_file(str(files[-1]))
+    try:
+        tokenizer = Tokenizer.from_file(str(max(found, key=lambda path: path.stat().st_mtime)))
+    except Exception:  # tokenizers raises nothing narrower
+        return None
 
     def piece(token: int) -> str:
         # A token that decodes to nothing by itself still has a name.

@@ -113,11 +113,11 @@ class Run:
         state: dict[str, Any] = {}
         if source is not None:
             state = checkpoint.load_state(source)
-            self.done = Progressed(**state["progress"])
+            self.done = checkpoint.part(source, state, "progress", Progressed)
             self.learner.load_optimizer(checkpoint.load_tensors(source), self.done.optimizer_steps)
             for name, judge in self.judges.items():
                 judge.load(checkpoint.load_tensors(source, name))
-            self.vlm.weight_version = state["weight_version"]
+            self.vlm.weight_version = checkpoint.part(source, state, "weight_version", int)
             if state.get("origin", self.origin) != self.origin:
                 raise checkpoint.CheckpointError(
                     f"{config.policy} is no longer the model that this run began with, and the run measures how far "
@@ -133,6 +133,7 @@ class Run:
         self.journal = Journal(config, out, self.done.step, state.get("tracker")) if rank() == 0 else None
 
     def _load(self, folder: str | Path, value_head: bool = False, layout: Layout | None = None) -> VLM:
+        checkpoint.vouch(Path(folder))
         seen = 0 if layout is None else layout.size
         vlm = VLM.load(folder, value_head=value_head, device=device(), bf16=self.config.bf16, privileged=seen)
         if not self.config.train_vision:

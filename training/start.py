@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from episode import HandeyeError
 from training.config import Config, ConfigError, dumps
 from training.critic import Layout
+from training.distributed import rank
 from training.journal import write_whole
 from training.pool import WorldFailed, WorldPool
 from training.rollout import BrokenWorld
+
+LOCK = ".lock"
+"""In a run's folder: locked, with its number in it, by the process that writes there."""
 
 
 class MissingCapability(HandeyeError):
@@ -67,6 +74,39 @@ def begin_folder(config: Config, out: Path) -> None:
     write_whole(out / "config.json", dumps(config))
 
 
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep other processes from writing into a run's folder; its first rank does, until it ends or is killed.
+
+    Raises:
+        ConfigError: another one writes there.
+    """
+    if sys.platform == "win32" or rank() != 0:  # which has no such locks
+        yield
+        return
+    import fcntl
+
+    try:
+        descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise ConfigError(f"{out / LOCK} cannot be opened: {error}; mend that, or give another --out") from error
+    # Not inherited by what this process starts, so that a worker that outlives it holds nothing.
+    with os.fdopen(descriptor, "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = file.read(20).strip()
+            raise ConfigError(
+                f"process {owner} still writes into {out}: wait until it has ended, or end it (kill {owner}); "
+                f"then --resume {out}"
+            ) from error
+        except OSError:
+            pass  # a file system without locks
+        file.truncate(0)
+        print(os.getpid(), file=file, flush=True)
+        yield
+
+
 def read_config(out: Path) -> Config:
     """The config of the run in a folder.
 
@@ -75,5 +115,5 @@ def read_config(out: Path) -> Config:
     """
     try:
         return Config.from_json(json.loads((out / "config.json").read_text("utf-8")))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{out / 'config.json'} cannot be read: {error}; begin anew in another --out") from error

@@ -13,6 +13,7 @@ from torch import Tensor
 from episode import frame_key
 from policy.packing import Row
 from policy.vlm import VLM, Scores
+from training.checkpoint import CheckpointError
 from training.config import Config
 from training.samples import micro_batches
 
@@ -79,8 +80,20 @@ class Trainee:
         }
 
     def load_optimizer(self, tensors: dict[str, Tensor], optimizer_steps: int) -> None:
-        """The inverse of :meth:`optimizer_tensors`."""
+        """The inverse of :meth:`optimizer_tensors`.
+
+        Raises:
+            CheckpointError: they are of other parameters than those that are trained.
+        """
         parameters = dict(self.vlm.named_parameters())
+        trained = {name for name, p in parameters.items() if p.requires_grad and optimizer_steps}
+        if other := sorted(trained ^ {key.split("::")[0] for key in tensors}):
+            what = ("lacks", "trains") if other[0] in trained else ("holds", "does not train")
+            raise CheckpointError(
+                f"the checkpoint's optimiser {what[0]} {other[0]}, which this run {what[1]}: it was written with "
+                "another --algorithm or --train-vision. Resume without those options, or begin a new run from its "
+                "model folder with --policy"
+            )
         for key, tensor in tensors.items():
             name, kind = key.split("::")
             parameter = parameters[name]

@@ -12,12 +12,13 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.drill import put
 from policy.vlm import VLM
-from training import checkpoint, journal, page, play, record, report, rollout
+from training import checkpoint, files, journal, page, play, record, report, rollout
 from training.pool import WorldPool
 from training.update import Learner
 
@@ -40,6 +41,8 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("log", os, "fsync"),
     ("log", os, "replace"),
     ("log", Path, "write_text"),
+    ("log", files, "fresh"),
+    ("log", record, "load"),
     ("log", record, "_frame_path"),
     ("log", play, "film_page"),
     ("report", report, "render"),
@@ -65,10 +68,36 @@ def _wrapped(inner: Callable[..., Any], label: str, strike: Strike) -> Callable[
     return outer
 
 
-def counting(into: Path) -> None:
-    """Write each moment's label to a file, a line each."""
+@dataclass(frozen=True)
+class Moment:
+    """One moment of an undisturbed run."""
+
+    label: str
+    stood: str
+    """Name of the newest checkpoint that stood then; empty where there was none."""
+    reading: bool
+    """Inside of what only reads an episode."""
+
+
+def counting(into: Path, run: Path) -> None:
+    """Write each moment of a run to a file, for :func:`counted`."""
     file = into.open("w", buffering=1)
-    arm(lambda label: print(label, file=file))
+
+    def strike(label: str) -> None:
+        saved = checkpoint.listed(run / "checkpoints")
+        print(label, saved[-1].name if saved else "", sep="\t", file=file)
+
+    arm(strike)
+
+
+def counted(path: Path) -> list[Moment]:
+    """What :func:`counting` wrote."""
+    found, depth = list[Moment](), 0
+    for line in path.read_text().splitlines():
+        label, stood = line.split("\t")
+        depth += {"log: load, before": 1, "log: load, after": -1}.get(label, 0)
+        found.append(Moment(label, stood, depth > 0))
+    return found
 
 
 def at(number: int, act: Callable[[], None]) -> None:

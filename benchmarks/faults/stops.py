@@ -14,22 +14,27 @@ from tqdm import tqdm
 
 from benchmarks.faults import moments
 from benchmarks.faults.drill import Outcome, Setting, digests, model, train, words
+from benchmarks.faults.moments import Moment
 from episode import stream
 from training import checkpoint
 
 WRITES = {
     *(f"save: {name}, before" for name in ("save", "save_file", "write_json", "sync", "rename")),
-    *(f"log: {name}, before" for name in ("fsync", "replace", "write_text", "frame_path")),
+    *(f"log: {name}, before" for name in ("fsync", "replace", "write_text", "fresh", "frame_path")),
 }
-"""Moments at which a full disk is met: just before something is written."""
+"""Moments at which a full disk is met: just before something is written.
+
+Left out: frames that are only looked for to be read, and tidying (``rmtree``), which needs no room. So each of these
+must be said.
+"""
 
 
-def _reference(setting: Setting) -> tuple[Path, Path, list[str]]:
-    """A model, an undisturbed run of it, and the labels of that run's moments."""
-    policy, run, labels = model(setting), setting.folder / "reference", setting.folder / "moments.txt"
-    done = train(words(policy, run), setting.folder / "reference.log", partial(moments.counting, labels))
+def _reference(setting: Setting) -> tuple[Path, Path, list[Moment]]:
+    """A model, an undisturbed run of it, and that run's moments."""
+    policy, run, passed = model(setting), setting.folder / "reference", setting.folder / "moments.txt"
+    done = train(words(policy, run), setting.folder / "reference.log", partial(moments.counting, passed, run))
     assert done.status == 0, done.said
-    return policy, run, labels.read_text().splitlines()
+    return policy, run, moments.counted(passed)
 
 
 def _spread(labels: list[str], count: int, seed: int) -> list[int]:
@@ -46,6 +51,18 @@ def _spread(labels: list[str], count: int, seed: int) -> list[int]:
     return chosen[:count]
 
 
+def _stands(run: Path, moment: Moment) -> str:
+    """What is wrong with the checkpoints of a run that was stopped at a moment; nothing where they are whole.
+
+    Measured before it goes on: from nothing it would come to the same bits.
+    """
+    there = checkpoint.listed(run / "checkpoints")
+    if wrong := next(filter(None, (f"{p.name}: {d}" for p in there if (d := checkpoint.damage(p)))), ""):
+        return wrong
+    newest = there[-1].name if there else ""
+    return "" if newest >= moment.stood else f"{moment.stood} stood before, then {newest or 'none'}"
+
+
 def _goes_on(policy: Path, run: Path, log: Path) -> str:
     """Resume a run that was stopped; what is wrong, or nothing."""
     begun = (run / "config.json").is_file()
@@ -55,13 +72,14 @@ def _goes_on(policy: Path, run: Path, log: Path) -> str:
 
 def killed(setting: Setting) -> Outcome:
     """``kill -9`` of the whole run's process group."""
-    policy, reference, labels = _reference(setting)
-    wanted, wrong = digests(reference), list[str]()
+    policy, reference, passed = _reference(setting)
+    wanted, wrong, labels = digests(reference), list[str](), [m.label for m in passed]
     chosen = _spread(labels, setting.count(50), setting.seed)
     for index in tqdm(chosen, leave=False, disable=None):
         run, log = setting.folder / f"run-{index}", setting.folder / f"run-{index}.log"
         done = train(words(policy, run), log, partial(moments.at, index, moments.kill))
-        trouble = f"ended with {done.status}" if done.status != -9 else _goes_on(policy, run, log)
+        trouble = f"ended with {done.status}" if done.status != -9 else _stands(run, passed[index])
+        trouble = trouble or _goes_on(policy, run, log)
         if not trouble and (digests(run) != wanted or not (run / "report.html").is_file()):
             trouble = "another run"
         _keep(wrong, labels[index], trouble)
@@ -74,14 +92,15 @@ def killed(setting: Setting) -> Outcome:
 
 def disk_full(setting: Setting) -> Outcome:
     """Writes that fail; on Linux, where it may be mounted, also a real file system that is too small."""
-    policy, reference, labels = _reference(setting)
-    wanted, wrong = digests(reference), list[str]()
-    before = [i for i, label in enumerate(labels) if label in WRITES]
+    policy, reference, passed = _reference(setting)
+    wanted, wrong, labels = digests(reference), list[str](), [m.label for m in passed]
+    before = [i for i, moment in enumerate(passed) if moment.label in WRITES and not moment.reading]
     chosen = [before[i] for i in _spread([labels[i] for i in before], setting.count(30), setting.seed)]
     for index in tqdm(chosen, leave=False, disable=None):
         run, log = setting.folder / f"run-{index}", setting.folder / f"run-{index}.log"
         done = train(words(policy, run), log, partial(moments.at, index, moments.full))
-        trouble = _one_clear_error(done.status, done.said) or _goes_on(policy, run, log)
+        trouble = _one_clear_error(done.status, done.said) or _stands(run, passed[index])
+        trouble = trouble or _goes_on(policy, run, log)
         _keep(wrong, labels[index], trouble or ("another run" if digests(run) != wanted else ""))
         shutil.rmtree(run, ignore_errors=True)
     small = [_too_small(setting, policy, size) for size in (2, 3, 1, 4)[: setting.count(4)]]
@@ -91,13 +110,17 @@ def disk_full(setting: Setting) -> Outcome:
     return Outcome(told + _told(wrong), not wrong)
 
 
-def _one_clear_error(status: int, said: str) -> str:
-    """What is wrong with how a run took it: it ends with status 2 and one error, or has no report and says so."""
+def _one_clear_error(status: int, said: str, failed: bool = True) -> str:
+    """What is wrong with how a run took it: it ends with status 2 and one error, or has no report; either names why.
+
+    Where it is not known to have ``failed`` it may also have ended well.
+    """
     if "Traceback" in said:
         return "a traceback: " + said[-400:]
     named = "disk is full" in said or "No space left" in said
-    if status == 0:  # what failed can be done again at any time, or was only tidying
-        return ""
+    if status == 0:  # the report can be written again at any time
+        told = named and "no report: " in said
+        return "" if told or not failed else f"ended well and said nothing of it: {said[-300:]}"
     return "" if status == 2 and said.count("error: ") == 1 and named else f"status {status}: {said[-300:]}"
 
 
@@ -115,7 +138,7 @@ def _too_small(setting: Setting, policy: Path, megabytes: int) -> str | None:
     try:
         run = place / "run"
         done = train(words(policy, run), setting.folder / f"small-{megabytes}.log")
-        if trouble := _one_clear_error(done.status, done.said):
+        if trouble := _one_clear_error(done.status, done.said, failed=False):
             return f"{megabytes} MB: {trouble}"
         there = checkpoint.listed(run / "checkpoints")
         return next((f"{megabytes} MB: {p.name}: {checkpoint.damage(p)}" for p in there if checkpoint.damage(p)), "")
