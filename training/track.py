@@ -103,7 +103,7 @@ class Tracker:
             [step, when, task, r["success"], *r["interval"], r["n"], r.get("return"), r.get("turns")]
             for task, r in sorted(tasks.items())
         ]
-        curves = {f"evaluation/{task}": r["success"] for task, r in tasks.items()}
+        curves = {f"evaluation/{task}": r["success"] for task, r in tasks.items() if r["n"]}
         name = f"evaluation-table/{when}" if when else "evaluation-table"
         self._log({**curves, name: wandb.Table(columns=EVALUATION_COLUMNS, data=rows)}, step)
 
