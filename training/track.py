@@ -124,7 +124,8 @@ class Tracker:
 
     def _log(self, values: Mapping[str, Any], step: int) -> None:
         if values:
-            self._run.log(dict(values), step=step)
+            # A lone surrogate in a name is text that W&B cannot write.
+            self._run.log({k.encode("utf-8", "replace").decode(): v for k, v in values.items()}, step=step)
         self._step = max(self._step, step)
 
     def close(self, failed: bool = False) -> None:
