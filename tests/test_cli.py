@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from gui_env.tasks.click_button import ClickButton
 from policy.tiny import TinyShape, build_tiny
 from tests.synthetic import write_run
 from training.__main__ import COMMANDS, main
+from training.config import Config
 
 SHAPE = TinyShape(vision_depth=1, vision_hidden=32, vision_heads=2, hidden=64, layers=1, heads=2, feed_forward=64)
 STRIP = "gui/strip-v0"
@@ -140,6 +142,26 @@ def test_play_and_eval_scripted(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert {"success", "n", "interval", "return", "turns"} <= set(figures)
     assert figures["success"] == 0 and figures["n"] == 3
     assert figures["interval"][1] == pytest.approx(0.5615, abs=1e-3)  # Wilson: 1.96² / (3 + 1.96²) = 3.8415 / 6.8415
+
+
+def test_what_could_not_be_played_is_no_failure_of_the_policy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: ClickButton, **_: object) -> None:
+        raise RuntimeError("no such screen")
+
+    monkeypatch.setattr(ClickButton, "reset", broken)
+    task, out = "gui/click-button-v0", tmp_path / "a.html"
+    words = ("eval", "--policy", "noop", "--tasks", task, "--episodes", 2, "--json", tmp_path / "eval.json")
+    monkeypatch.setattr(Config, "world_timeout", 0.0)  # in this process, where it is broken
+    assert handeye(*words) == 2
+    figures, said = read(tmp_path / "eval.json")["tasks"][task], capsys.readouterr().out
+    assert figures["success"] is None and figures["n"] == 0 and figures["infra_errors"] == 2
+    assert "not played" in said and f"not one of 2 episodes could be played: {task}" in said and "0 %" not in said
+    assert handeye("play", task, "--policy", "noop", "--out", out, "--json", tmp_path / "play.json") == 2
+    told = read(tmp_path / "play.json")
+    assert told["success"] is None and told["outcome"] == "infra_error" and told["out"] is None and not out.exists()
+    assert "no such screen" in told["error"] and "no such screen" in capsys.readouterr().out
 
 
 def test_a_run_that_learned_nothing_has_a_status_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

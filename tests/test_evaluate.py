@@ -61,6 +61,14 @@ def test_infra_errors_are_counted_and_left_out() -> None:
     assert (figures["n"], figures["infra_errors"], figures["success"]) == (2, 1, 1.0)
 
 
+def test_what_could_not_be_played_at_all_has_no_success() -> None:
+    fake_worlds.BREAK.update({1_000_000: 3, 1_000_001: 3})
+    tasks = evaluate(Expert(), [Strip.task_id], "heldout", 2)["tasks"]
+    figures = tasks[Strip.task_id]
+    assert (figures["n"], figures["infra_errors"], figures["success"], figures["return"]) == (0, 2, None, None)
+    assert family_means(tasks) == {}
+
+
 def test_an_agent_that_samples_is_evaluated_the_same_twice() -> None:
     results = [evaluate(Wanderer(), [Strip.task_id], "train", 8, 0, batch=b, run_seed=4) for b in (2, 64)]
     assert results[0] == results[1]

@@ -212,6 +212,15 @@ def test_a_browser_plays_it(run: Path, tmp_path: Path) -> None:
     assert 'data-seen="true|end|Out of time.|128|3"' in seen
 
 
+def test_a_task_that_could_not_be_played_has_no_share(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", steps=2)
+    summary = json.loads((run / "summary.json").read_text())
+    for moments in summary["tasks"].values():
+        moments["after"] = {"success": None, "n": 0, "interval": [0.0, 1.0]}
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert "not yet" in render(run)
+
+
 def test_worlds_that_broke_are_told(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", steps=2)
     assert "worlds that broke" not in render(run)

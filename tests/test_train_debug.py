@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
+from episode import Trajectory
+from policy.engine import Engine
 from policy.families import ModelError
 from policy.packing import Row
 from policy.tiny import TinyShape, build_tiny
@@ -32,6 +34,7 @@ from training import checkpoint, probe, record, worlds
 from training.algorithms import ALGORITHMS
 from training.checkpoint import CheckpointError
 from training.config import PRESETS, Config, ConfigError
+from training.judges import Judge
 from training.loop import Interrupted, resumed, train
 from training.probe import BlindPolicy
 from training.rewards import TERMS
@@ -138,6 +141,8 @@ def test_each_algorithm_takes_its_steps(model: Path, tmp_path: Path, name: str) 
     assert second["updates"] == 2 and second["grad_norm"] > 0
     assert first["kl/reference"] >= 0 and second["kl/reference"] > 0
     assert ("value/loss" in first) == algorithm.critic
+    compared = not (algorithm.expert or algorithm.direct)  # else there is nothing to be all clear about
+    assert ("logp_difference/mean" in first) == ("logp_difference/max" in first) == compared
     assert {key.split("/")[0] for key in first if key.endswith("/pairs")} == set(algorithm.judges)
     # Rollout and update agree here: nothing is stale.
     assert algorithm.expert or not first["updates"] or first["importance"] == pytest.approx(1, abs=1e-3)
@@ -158,11 +163,73 @@ def test_a_policy_that_cannot_be_told_apart_from_a_blind_one_is_refused(model: P
     vlm = VLM.load(model).eval()
     sight = probe.look(vlm, episodes)
     assert sight.change > 1e-5 and sight.blank == 0 and 1 <= sight.rows <= probe.ROWS
+    assert sight.figures().keys() == {"sees/change", "sees/change/gui/1", "sees/blank"}
     sight.require()
     with torch.no_grad():
         vlm.model.model.visual.patch_embed.proj.weight.zero_()
     with pytest.raises(BlindPolicy, match="do not change when its images do"):
         probe.look(vlm, episodes).require()
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_one_image_of_several_that_never_arrives_is_seen(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    train(strip(model, steps=1, frames=2), tmp_path / "run")
+    episodes = [record.load(path) for path in record.find(tmp_path / "run" / "episodes")]
+    vlm = VLM.load(model).eval()
+    probe.look(vlm, episodes).require()
+    collate = VLM.collate
+
+    def dropped(self: VLM, rows: Sequence[Row]) -> Any:
+        def blank(images: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(image * (len(images) == 1 or i != lost) for i, image in enumerate(images))
+
+        return collate(self, [dataclasses.replace(row, images=blank(row.images)) for row in rows])
+
+    monkeypatch.setattr(VLM, "collate", dropped)
+    sight = probe.look(vlm, episodes)
+    # Counted from the end: of two images the first is gui/2.
+    assert sight.changes[f"gui/{2 - lost}"] == 0 == sight.change < sight.changes[f"gui/{1 + lost}"]
+    with pytest.raises(BlindPolicy, match=rf"do not change when its images do \(gui/{2 - lost}; "):
+        sight.require()
+
+
+def test_prompts_without_images_are_refused_of_one_world_too(model: Path, tmp_path: Path) -> None:
+    train(strip(model, steps=1), tmp_path / "run")
+    episodes = [record.load(path) for path in record.find(tmp_path / "run" / "episodes")]
+    vlm = VLM.load(model).eval()
+    assert probe.look(vlm, []).figures() == {}
+    other = [record.load(path) for path in record.find(tmp_path / "run" / "episodes")]
+    for episode in other:
+        episode.task = dataclasses.replace(episode.task, id="sims/strip-v0")
+        for g in (g for d in episode.decisions for g in d.generations):
+            g.images = ()
+    with pytest.raises(BlindPolicy, match=r"\(sims/1; "):
+        probe.look(vlm, [*episodes, *other]).require()
+    sight = probe.look(vlm, other)
+    assert sight.figures()["sees/change"] == 0
+    with pytest.raises(BlindPolicy, match="no prompt holds an image"):
+        sight.require()
+
+
+def test_log_probs_are_compared_with_the_rollouts_also_where_they_are_weighed(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = Engine._generation
+
+    def off(self: Engine, *args: Any) -> Any:
+        made = generation(self, *args)
+        assert made.logps is not None
+        return dataclasses.replace(made, logps=made.logps - np.float32(0.25))
+
+    monkeypatch.setattr(Engine, "_generation", off)
+    for cap in (0.0, 2.0):
+        train(strip(model, steps=1, importance_cap=cap), tmp_path / f"{cap}")
+        [line] = lines(tmp_path / f"{cap}")
+        # Each token by a quarter.
+        assert line["logp_difference/mean"] == pytest.approx(0.25, abs=1e-3)
+        assert line["logp_difference/max"] == pytest.approx(0.25, abs=1e-3)
 
 
 def test_steps_that_are_not_finite_are_dropped_kept_and_stop_the_run(
@@ -182,6 +249,38 @@ def test_steps_that_are_not_finite_are_dropped_kept_and_stop_the_run(
     before = VLM.load(model).state_dict()
     after = VLM.load(checkpoint.model_folder(tmp_path / "run")).state_dict()
     assert all(torch.equal(before[k], after[k]) for k in before)
+
+
+@pytest.mark.parametrize("name", [*ALGORITHMS])
+def test_a_reward_that_is_not_finite_is_caught_whatever_the_algorithm(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    length = TERMS["length"]
+
+    def broken(trajectory: Trajectory, index: int) -> float:
+        return float("nan") if trajectory.episode == 1 else length(trajectory, index)
+
+    monkeypatch.setitem(TERMS, "length", broken)
+    summary = train(strip(model, algorithm=name, steps=1), tmp_path / "run")
+    [line] = lines(tmp_path / "run")
+    assert line["dropped"] == 1 and line["updates"] == 0
+    # A judge left out each of its four steps: a pair of the other group is no lesson of a broken batch.
+    assert all(line[f"{judge}/dropped"] == 4 for judge in ALGORITHMS[name].judges)
+    assert any("the reward term 'length' of gui/strip-v0" in text for text in summary["warnings"])
+    assert record.find(tmp_path / "run" / "nonfinite" / "step-000001")
+
+
+def test_a_judge_whose_gradient_is_not_finite_makes_a_bad_step(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descend = Judge._descend
+    monkeypatch.setattr(
+        Judge, "_descend", lambda self, cases, weights, step: descend(self, cases, weights * np.nan, step)
+    )
+    with pytest.raises(Diverged, match="3 steps in a row"):
+        train(strip(model, algorithm="rlhf", steps=4), tmp_path / "run")
+    assert [line["reward_model/dropped"] for line in lines(tmp_path / "run")] == [4] * 3
+    assert [line["dropped"] for line in lines(tmp_path / "run")] == [0] * 3
 
 
 def test_a_run_without_variance_says_so_and_stops(model: Path, tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def evaluate(
 
     Returns:
         ``{"tasks": {ID: {"success", "n", "interval", "return", "turns", "infra_errors"}}}``, the same on every rank.
+        Means over no episode (``n`` is 0) are None.
     """
     # Task by task in turn, so that ranks and batches get an even mix.
     everything = [(task_id, i) for i in range(episodes) for task_id in task_ids]
@@ -85,11 +86,11 @@ def _figures(rows: Sequence[tuple[tuple[str, int], str, float, int]]) -> dict[st
     whole = [r for r in rows if r[1] != Outcome.INFRA_ERROR.value]
     n, successes = len(whole), sum(r[1] == Outcome.SUCCESS.value for r in whole)
     return {
-        "success": successes / n if n else 0.0,
+        "success": successes / n if n else None,
         "n": n,
         "interval": list(wilson(successes, n)),
-        "return": sum(r[2] for r in whole) / n if n else 0.0,
-        "turns": sum(r[3] for r in whole) / n if n else 0.0,
+        "return": sum(r[2] for r in whole) / n if n else None,
+        "turns": sum(r[3] for r in whole) / n if n else None,
         "infra_errors": len(rows) - n,
     }
 

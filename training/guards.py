@@ -6,7 +6,7 @@ Pure functions; :class:`training.run.Run` calls them after each step and at the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist, fmean, variance
 from typing import Any
 
@@ -47,8 +47,8 @@ def signs(lines: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> d
     now = lines[-1]
     if _of(now, "sees/change", 1.0) <= BLIND:
         found["blind"] = (
-            "the policy's log-probs no longer change when its images do: the frames do not reach the model, and what "
-            "it learns from here on it learns blindly"
+            f"the policy's log-probs no longer change when its images do{_unseen(now)}: the frames do not reach the "
+            "model, and what it learns from here on it learns blindly"
         )
     if _of(now, "sees/blank", 0.0) == 1.0:
         found["blank"] = "every frame of the step is of a single colour: look at episodes/, the worlds draw nothing"
@@ -80,6 +80,13 @@ def signs(lines: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> d
 def forget(lines: list[Any]) -> None:
     """Drop, in place, what :func:`signs` looks at no more: a run of 50,000 steps held 100 MB of it."""
     del lines[WINDOW : max(WINDOW, len(lines) - 2 * WINDOW)]
+
+
+def _unseen(line: Mapping[str, Any]) -> str:
+    """Which images, where that is told: ``WORLD/K`` is the K-th from the end of the prompt."""
+    start = "sees/change/"
+    places = [name.removeprefix(start) for name in line if name.startswith(start) and _of(line, name, 1.0) <= BLIND]
+    return f" ({', '.join(places)})" if places else ""
 
 
 def _hacked(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], term: str, weight: float) -> str:
@@ -136,27 +143,31 @@ def bad_weight(module: nn.Module) -> str:
 
 
 def culprit(episodes: Iterable[Trajectory]) -> str:
-    """The first thing in the episodes that is not finite, and where it stands; empty where everything is."""
+    """What in the episodes is not finite, and where; empty where everything is.
+
+    Of several things the one that the others come of: a reward spoils the advantages of its whole group.
+    """
+    found: dict[int, str] = {}
     for trajectory in episodes:
         for index, decision in enumerate(trajectory.decisions):
             terms = [*decision.terms.items(), *(pair for step in decision.steps for pair in step.terms.items())]
-            named: Iterator[tuple[str, Any]] = iter(
-                [
-                    *((f"the reward term {name!r}", value) for name, value in terms),
-                    ("the reward", decision.reward),
-                    ("the privileged state", decision.privileged),
-                    *(("a log-prob of the rollout", g.logps) for g in decision.generations),
-                    ("a log-prob of the policy at the start", decision.reference_logps),
-                    ("the value", decision.token_values),
-                    ("the return", decision.ret),
-                    ("the advantage", decision.advantages),
-                ]
-            )
-            for name, value in named:
-                if value is not None and not np.isfinite(value).all():
-                    task = trajectory.task
-                    return f"{name} of {task.id}, seed {task.seed}, decision {index} is not finite"
-    return ""
+            kinds: list[list[tuple[str, Any]]] = [
+                [(f"the reward term {name!r}", value) for name, value in terms],
+                [("the reward", decision.reward)],
+                [("the privileged state", decision.privileged)],
+                [("a log-prob of the rollout", g.logps) for g in decision.generations],
+                [("a log-prob of the policy at the start", decision.reference_logps)],
+                [("the value", decision.token_values)],
+                [("the return", decision.ret)],
+                [("the advantage", decision.advantages)],
+            ]
+            for order, kind in enumerate(kinds):
+                for name, value in kind:
+                    if value is not None and not np.isfinite(value).all():
+                        task = trajectory.task
+                        where = f"{name} of {task.id}, seed {task.seed}, decision {index} is not finite"
+                        found.setdefault(order, where)
+    return found[min(found)] if found else ""
 
 
 # --- at the end

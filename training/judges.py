@@ -32,7 +32,7 @@ from policy.context import ContextBuilder, turn_text
 from policy.packing import Row
 from policy.value import ValueHead
 from policy.vlm import VLM, Scores
-from training.batch import returns_of, sampled_of
+from training.batch import returns_of, rewards_of, sampled_of
 from training.checkpoint import CheckpointError
 from training.config import Config
 from training.critic import Layout
@@ -140,8 +140,9 @@ class Judge(Trainee):
             step: number of the training step.
 
         Returns:
-            Figures for the log, the same on every rank: ``NAME/pairs``, and where there are any ``NAME/accuracy``
-            (ranked right before any of them was learned from) and ``NAME/loss``.
+            Figures for the log, the same on every rank: ``NAME/pairs``, ``NAME/dropped`` (optimiser steps left out
+            because something was not finite), and where there are pairs ``NAME/accuracy`` (ranked right before any of
+            them was learned from) and ``NAME/loss``.
         """
         cases = self._cases(trajectories)
         scores = self._scores(cases)
@@ -154,26 +155,31 @@ class Judge(Trainee):
         beta = self.config.beta if self.kind.turns else 1.0
         margin = margins(scores, side, pair, pairs, beta)
         right = float((margin > 0).sum() + 0.5 * (margin == 0).sum())
-        right, loss, count = all_reduce_sum([right, float(preference_loss(margin).sum()), pairs])
-        figures = {f"{self.name}/pairs": count}
-        if not count:
+        unranked = float((~np.isfinite(rewards_of(trajectories))).sum())
+        right, loss, count, unranked = all_reduce_sum([right, float(preference_loss(margin).sum()), pairs, unranked])
+        figures = {f"{self.name}/pairs": count, f"{self.name}/dropped": PASSES if unranked else 0.0}
+        if unranked or not count:  # what has no return cannot be preferred: the pairs of the others are not its lesson
             return figures
         kept = np.flatnonzero(side)
         learned, weights = [cases[i] for i in kept], pulls(scores, side, pair, pairs, beta)[kept]
-        self._descend(learned, weights / count, step)
+        norms = [self._descend(learned, weights / count, step)]
         for _ in range(PASSES - 1):
             weights = pulls(self._scores(learned), side[kept], pair[kept], pairs, beta)
-            self._descend(learned, weights / count, step)
+            norms.append(self._descend(learned, weights / count, step))
+        figures[f"{self.name}/dropped"] = float((~np.isfinite(norms)).sum())
         return figures | {f"{self.name}/accuracy": right / count, f"{self.name}/loss": loss / count}
 
-    def _descend(self, cases: Sequence[Case], weights: Tensor, step: int) -> None:
-        """One optimiser step along Σ weight · score: the gradient of the loss whose ``pulls`` the weights are."""
+    def _descend(self, cases: Sequence[Case], weights: Tensor, step: int) -> float:
+        """One optimiser step along Σ weight · score: the gradient of the loss whose ``pulls`` the weights are.
+
+        The gradient's norm, as of :meth:`descend`.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         for indices in self.walk([case.row for case in cases]):
             scores = self._score([cases[i] for i in indices])
             (-(weights[indices].to(scores.device) * scores).sum()).backward()  # type: ignore[no-untyped-call]
         all_reduce_gradients(self.vlm)
-        self.descend(step)
+        return self.descend(step)
 
     @torch.no_grad()
     def _scores(self, cases: Sequence[Case]) -> Tensor:

@@ -100,13 +100,15 @@ def sides(pairs: Sequence[tuple[int, int]], count: int) -> tuple[NDArray[np.int6
 def ranked_pairs(scores: NDArray[np.float64], turns: Sequence[Hashable]) -> list[tuple[int, int]]:
     """Candidates [C] of turns [C] as (better, worse): the best of a turn with its worst, the next best with the next.
 
-    Equal scores (to rounding) say nothing and make no pair; of an odd number the middle one is left out. With the
+    Equal scores (to rounding) say nothing and make no pair, nor does one that is not finite, which has no rank; of an
+    odd number the middle one is left out. With the
     critic's turn advantages as scores these are SWEET-RL's pairs for turn-level DPO (there: drawn from the upper and
     lower half).
     """
     places: dict[Hashable, list[int]] = {}
     for index, turn in enumerate(turns):
-        places.setdefault(turn, []).append(index)
+        if np.isfinite(scores[index]):
+            places.setdefault(turn, []).append(index)
     pairs = []
     for members in places.values():
         order = sorted(members, key=lambda i: (-scores[i], i))

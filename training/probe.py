@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 import torch
 
-from episode import HandeyeError, Trajectory, stream
+from episode import Decision, HandeyeError, Trajectory, stream
+from policy.packing import Row
 from policy.vlm import VLM
 from training.critic import Layout
 from training.distributed import gather_objects
 from training.samples import row_of
 
-ROWS = 4
-"""Replies that are scored again, a rank and step."""
+ROWS = 2
+"""Replies of each world (``gui``, ``sims``) that are scored again, a rank and step: once for each of their images."""
 BLIND = 1e-7
 """Nats. Rounding alone moves a log-prob by less than this when nothing but the pixels changes and nobody looks."""
 
@@ -28,32 +29,47 @@ class BlindPolicy(HandeyeError):
 class Sight:
     """What the policy was shown and what it made of it, over all ranks."""
 
-    change: float
-    """Largest change of a token's log-prob when its images are replaced by their negatives."""
+    changes: dict[str, float]
+    """Largest change of a token's log-prob when one image alone is replaced by its negative, by the image's place:
+    ``WORLD/K``, the K-th from the end of the prompt, where the present stands. 0 at ``WORLD/1`` where no prompt of a
+    world had an image."""
     blank: float
     """Share of the frames that are of a single colour."""
     rows: int
     """Replies that were scored; 0 where no prompt had an image."""
 
+    @property
+    def change(self) -> float:
+        """Of the image that matters least: one that never arrives must not hide behind the others."""
+        return min(self.changes.values(), default=0.0)
+
     def figures(self) -> dict[str, float]:
-        return {"sees/change": self.change, "sees/blank": self.blank} if self.rows else {}
+        if not self.changes:
+            return {}
+        places = {f"sees/change/{place}": change for place, change in self.changes.items()}
+        return {"sees/change": self.change, "sees/blank": self.blank, **places}
 
     def require(self) -> None:
         """Refuse a policy that cannot see.
 
         Raises:
-            BlindPolicy: nothing changed, or there was nothing to see.
+            BlindPolicy: an image changed nothing, or there was nothing to see.
         """
+        if self.changes and not self.rows:
+            raise BlindPolicy(
+                "no prompt holds an image: the policy is never shown what it acts on. Check the --codec and the agent: "
+                "each turn's generations must name their images"
+            )
         if self.rows and self.blank == 1.0:
             raise BlindPolicy(
                 "every frame is of a single colour: the worlds draw nothing. Look at one with handeye play; on the "
                 "arm, check that MuJoCo can draw"
             )
-        if self.rows and self.change <= BLIND:
+        if blind := [place for place, change in self.changes.items() if change <= BLIND]:
             raise BlindPolicy(
-                "the policy's log-probs do not change when its images do: the frames do not reach the model. Check "
-                "that the folder's processor and chat template write image placeholders, and that its vision weights "
-                "were loaded"
+                f"the policy's log-probs do not change when its images do ({', '.join(blind)}; 1 is a prompt's last "
+                "image): these frames do not reach the model. Check that the folder's processor and chat template "
+                "write image placeholders, and that its vision weights were loaded"
             )
 
 
@@ -61,7 +77,9 @@ class Sight:
 def look(
     vlm: VLM, trajectories: Sequence[Trajectory], layout: Layout | None = None, seed: int = 0, step: int = 0
 ) -> Sight:
-    """Score some replies again with the negatives of their images; all ranks together.
+    """Score some replies again with the negative of one of their images at a time; all ranks together.
+
+    Drawn from those turns of each world that show the most images, so that every camera and older frame has its turn.
 
     Args:
         vlm: the policy.
@@ -70,16 +88,34 @@ def look(
         seed: the run's.
         step: with ``seed`` keys which turns are drawn.
     """
-    turns = [(t, d, i) for t in trajectories for d in t.decisions for i, g in enumerate(d.generations) if g.images]
-    drawn = stream(seed, "sees", step).permutation(len(turns))[:ROWS]
-    rows = [row_of(t, d, g, layout) for t, d, g in (turns[i] for i in drawn)]
-    change = 0.0
-    if rows:
-        other = [dataclasses.replace(row, images=tuple(255 - image for image in row.images)) for row in rows]
-        seen, unseen = (vlm(vlm.collate(part)).logps for part in (rows, other))
-        change = float((unseen - seen).abs().max())
+    worlds: dict[str, list[tuple[Trajectory, Decision, int]]] = {}
+    for trajectory in trajectories:
+        turns = worlds.setdefault(trajectory.task.id.split("/")[0], [])
+        turns += [(trajectory, d, i) for d in trajectory.decisions for i, g in enumerate(d.generations) if g.images]
+    changes = {f"{world}/1": 0.0 for world in worlds}
+    rows = 0
+    for world, turns in worlds.items():
+        counts = [len(d.generations[i].images) for _, d, i in turns]
+        fullest = [turn for turn, count in zip(turns, counts, strict=True) if count == max(counts)]
+        for number in stream(seed, "sees", step, world).permutation(len(fullest))[:ROWS]:
+            rows += 1
+            trajectory, decision, index = fullest[number]
+            for k, change in enumerate(_changes(vlm, row_of(trajectory, decision, index, layout)), 1):
+                changes[f"{world}/{k}"] = max(change, changes.get(f"{world}/{k}", 0.0))
     frames = [frame for t in trajectories for frame in t.frames.values()]
     blank = sum(bool((frame == frame[0, 0]).all()) for frame in frames)
-    parts = gather_objects((change, blank, len(frames), len(rows)))
-    changes, blanks, counts, scored = zip(*parts, strict=True)
-    return Sight(max(changes), sum(blanks) / max(1, sum(counts)), sum(scored))
+    parts = gather_objects((changes, blank, len(frames), rows))
+    everyones = sorted((place, change) for part, *_ in parts for place, change in part.items())
+    _, blanks, counted, scored = zip(*parts, strict=True)
+    # Sorted: of several ranks' changes at one place the largest comes last and stays.
+    return Sight(dict(everyones), sum(blanks) / max(1, sum(counted)), sum(scored))
+
+
+def _changes(vlm: VLM, row: Row) -> list[float]:
+    """The largest change of a log-prob by each of a row's images, the last image first."""
+    others = []
+    for k in reversed(range(len(row.images))):
+        images = tuple(255 - image if i == k else image for i, image in enumerate(row.images))
+        others.append(dataclasses.replace(row, images=images))
+    seen, *unseen = vlm(vlm.collate([row, *others])).logps
+    return [float((logps - seen).abs().max()) for logps in unseen]

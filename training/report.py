@@ -64,7 +64,11 @@ PANELS = (
     Panel(r"(reward_model\w*|verifier|critic)/pairs", "Pairs", "that judges learn from in a step", more=True),
     Panel(r"return/.+", "Return by task", more=True),
     Panel(r"turns/.+", "Turns an episode", more=True),
-    Panel(r"sees/.+", "Does it see?", "change of a log-prob with its images' negatives; share of frames of one colour"),
+    Panel(
+        r"sees/.+",
+        "Does it see?",
+        "change of a log-prob with an image's negative; share of frames of one colour",
+    ),
     Panel(r"valid", "Valid replies", "share of replies that are an action", "share", more=True),
     Panel(r"length", "Length of replies", "tokens", more=True),
     Panel(
@@ -215,7 +219,8 @@ def _row(task: str, moments: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     for when in ("before", "after"):
         if figures := moments.get(when):
             low, high = figures["interval"]
-            row[when] = {"success": figures["success"], "low": low, "high": high, "n": figures["n"]}
+            played = figures["success"] is not None
+            row[when] = {"success": figures["success"], "low": low, "high": high, "n": figures["n"]} if played else None
     return row
 
 

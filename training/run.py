@@ -300,7 +300,7 @@ class Run:
                 f"{figures['step_groups/1']:.0%} of the decisions are alone in their step group, so that "
                 f"{self.config.algorithm} is little more than its episode term: larger groups meet states more often",
             )
-        if not figures["dropped"]:
+        if not (figures["dropped"] or any(figures[f"{name}/dropped"] for name in self.judges)):
             done.bad_steps = 0
             return
         done.bad_steps += 1

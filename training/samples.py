@@ -53,7 +53,16 @@ def row_of(trajectory: Trajectory, decision: Decision, generation: int, layout: 
 
 
 def samples_of(trajectories: Sequence[Trajectory], critic: bool, layout: Layout | None = None) -> list[Sample]:
-    """One sample a generation. Groups whose advantages are all 0 teach a critic-free method nothing: left out."""
+    """One sample a generation. Groups whose advantages are all 0 teach a critic-free method nothing: left out.
+
+    An episode with a reward that is not finite has advantages that are not, whatever the algorithm made of it: the step
+    is then dropped and what was not finite is named.
+    """
+    for trajectory in trajectories:
+        if not np.isfinite([d.reward or 0.0 for d in trajectory.decisions]).all():
+            for decision in trajectory.decisions:
+                assert decision.advantages is not None, "credit the episodes first"
+                decision.advantages = np.full_like(decision.advantages, np.nan)
     informative = {
         t.group for t in trajectories if any(d.advantages is not None and d.advantages.any() for d in t.decisions)
     }

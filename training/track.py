@@ -115,7 +115,7 @@ class Tracker:
             [step, when, task, r["success"], *r["interval"], r["n"], r.get("return"), r.get("turns")]
             for task, r in sorted(tasks.items())
         ]
-        curves = {f"evaluation/{task}": r["success"] for task, r in tasks.items()}
+        curves = {f"evaluation/{task}": r["success"] for task, r in tasks.items() if r["n"]}
         name = f"evaluation-table/{when}" if when else "evaluation-table"
         self._log({**curves, name: wandb.Table(columns=EVALUATION_COLUMNS, data=rows)}, step)
 
@@ -136,7 +136,8 @@ class Tracker:
 
     def _log(self, values: Mapping[str, Any], step: int) -> None:
         if values:
-            self._run.log(dict(values), step=step)
+            # A lone surrogate in a name is text that W&B cannot write.
+            self._run.log({k.encode("utf-8", "replace").decode(): v for k, v in values.items()}, step=step)
         self._step = max(self._step, step)
 
     def close(self, failed: bool = False) -> None:

@@ -38,6 +38,13 @@ class _Sums:
     weights: float = 0.0
     """Σ of the tokens' importance weights."""
 
+    def compare(self, now: Tensor, sampled: Tensor, mask: Tensor) -> float:
+        """Count log-probs [B, T], masked, of unchanged weights against those of the rollout; the largest difference."""
+        gap = (now - sampled).abs()
+        self.compared += float(mask.sum())
+        self.difference += float(gap.sum())
+        return float(gap.max())
+
 
 class Learner(Trainee):
     """The model, its optimiser and what they did."""
@@ -101,20 +108,24 @@ class Learner(Trainee):
             yield decision, [next(in_order)[: len(g.reply_ids)] for g in decision.generations]
 
     @torch.no_grad()
-    def _rescored(self, samples: Sequence[Sample]) -> list[Sample]:
-        """The samples with log-probs of the weights as they are, and what truncated importance sampling weighs them."""
-        rescored = list(samples)
+    def _rescored(self, samples: Sequence[Sample], sums: _Sums) -> tuple[list[Sample], float]:
+        """The samples with log-probs of the weights as they are, and what truncated importance sampling weighs them.
+
+        And the largest difference between these and the sampled ones: here alone both are at hand.
+        """
+        rescored, worst = list(samples), 0.0
         for indices in self.batches([s.row for s in samples]):
             chosen = [samples[i] for i in indices]
             logps = score(self.vlm, [s.row for s in chosen]).logps.cpu()
             mask = padded([s.mask for s in chosen], logps)
             sampled = masked(padded([s.old_logps for s in chosen], logps), mask)
             logps = masked(logps, mask)
+            worst = max(worst, sums.compare(logps, sampled, mask))
             weights = truncated_weight(logps, sampled, self.config.importance_cap)
             for index, now, weight in zip(indices, logps.numpy(), weights.numpy(), strict=True):
                 length = len(samples[index].old_logps)
                 rescored[index] = replace(samples[index], old_logps=now[:length], weights=weight[:length])
-        return rescored
+        return rescored, worst
 
     # --- learning
 
@@ -128,18 +139,19 @@ class Learner(Trainee):
 
         Returns:
             Figures for the log, the same on every rank. ``dropped`` counts optimiser steps that were left out because
-            something was not finite.
+            something was not finite; ``logp_difference/…`` stands only where rollout and update were compared.
         """
-        if self.config.importance_cap and surrogate:
-            samples = self._rescored(samples)
-        self.vlm.train()
         self.set_rates(step)  # logged, also where no step is taken: a resumed run must not log what it began with
         sums, norms, dropped, worst, before = _Sums(), [], 0, 0.0, self.optimizer_steps
+        rescored = bool(self.config.importance_cap) and surrogate
+        if rescored:
+            samples, worst = self._rescored(samples, sums)
+        self.vlm.train()
         for epoch in range(self.config.epochs):
             shuffled = stream(self.config.seed, "minibatches", step, epoch, rank()).permutation(len(samples))
             for part in np.array_split(shuffled, self.config.minibatches):
                 chosen = [samples[i] for i in part]
-                fresh = self.optimizer_steps == before and dropped == 0
+                fresh = self.optimizer_steps == before and dropped == 0 and not rescored
                 far = self._gradients(chosen, sums, fresh, surrogate)
                 if far is None:
                     continue
@@ -225,10 +237,7 @@ class Learner(Trainee):
         _count(sums, scores, logp.detach(), old, mask, stopped)
         far = 0.0
         if fresh and surrogate:
-            gap = (logp.detach() - old).abs()
-            sums.compared += float(mask.sum())
-            sums.difference += float(gap.sum())
-            far = float(gap.max())
+            far = sums.compare(logp.detach(), old, mask)
         return loss, far
 
     def _value_part(self, samples: Sequence[Sample], values: Tensor, sums: _Sums, valued: float) -> Tensor:
@@ -241,6 +250,7 @@ class Learner(Trainee):
     def _figures(self, sums: _Sums, norms: Sequence[float], dropped: int, worst: float) -> dict[str, float]:
         names = [f.name for f in fields(_Sums)]
         s = _Sums(*all_reduce_sum([getattr(sums, name) for name in names]))
+        largest = max(gather_objects(worst))
         updates = max(1, len(norms) + dropped)
         figures = {
             "entropy": s.entropy / max(s.tokens, 1.0),
@@ -248,12 +258,13 @@ class Learner(Trainee):
             "clip": s.clipped / max(s.tokens, 1.0),
             "loss": s.loss / updates,
             "grad_norm": float(np.mean(norms)) if norms else 0.0,
-            "logp_difference/mean": s.difference / max(s.compared, 1.0),
-            "logp_difference/max": max(gather_objects(worst)),
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "updates": float(len(norms)),
             "dropped": float(dropped),
         }
+        if s.compared:
+            figures["logp_difference/mean"] = s.difference / s.compared
+            figures["logp_difference/max"] = largest
         if self.reference is not None:
             figures["kl/reference"] = s.reference_kl / max(s.tokens, 1.0)
         if self.config.importance_cap:

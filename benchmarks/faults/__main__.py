@@ -24,7 +24,7 @@ from benchmarks.faults.drill import Drill, Setting, quiet_environment
 DRILLS: dict[str, tuple[str, str]] = {
     "infra": (
         "benchmarks.faults.infra",
-        "of 100 episodes 10 raise, 1 hangs, 1 kills its worker: the same run as without, each episode counted once",
+        "of 100 episodes 10 raise, 1 hangs, 1 kills its worker: the same run as without; a lost group is never scored",
     ),
     "infra_default": ("benchmarks.faults.infra", "the same over the default run, from the base, on all its ranks"),
     "killed": ("benchmarks.faults.stops", "kill -9 at 50 moments, then resumed: bit-identical metrics and weights"),

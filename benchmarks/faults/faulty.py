@@ -1,8 +1,9 @@
 """Imported by name (``--import``), so that the worker process has them too: worlds that break while being played.
 
 Of every hundred episodes that are begun, in whichever process, ten raise, one hangs and one kills its process: as it
-begins or at its first action. No more than two a start, as a third failure of one episode would be its last. A file,
-named in the environment, is the memory of all this; without it nothing breaks.
+begins or at its first action. No more than two a start, as a third failure of one episode would be its last. Or one
+training start breaks at the first action of every attempt, and nothing else. A file, named in the environment, is the
+memory of all this; without it nothing breaks.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from training.worlds import TASKS, all_tasks, resolve
 
 LOG = "HANDEYE_FAULTS"
 """In the environment: the file of what was begun and what struck, a JSON list a line."""
+SEED = "HANDEYE_FAULTS_SEED"
+"""In the environment: what the draws of faults are keyed by."""
+DOOMED = "HANDEYE_FAULTS_DOOMED"
+"""In the environment, where a start is to fail for good: how many training starts are begun before it."""
 KINDS = ("raise",) * 10 + ("hang", "kill")
 HUNDRED = 100
 TWICE = 2
@@ -59,7 +64,13 @@ class Faulty:
         lines = read(Path(os.environ[LOG]))
         ticket = sum(line[0] == "begun" for line in lines)
         self._tell("begun")
-        drawn = stream(ticket // HUNDRED, "faults").permutation(HUNDRED)[ticket % HUNDRED]
+        if DOOMED in os.environ:
+            starts = starts_of([*lines, ["begun", *self._name()]])
+            doomed = self._name() in starts and starts.index(self._name()) == int(os.environ[DOOMED])
+            self._due = ("raise", "acts") if doomed else ("", "")
+            return
+        draws = stream(int(os.environ[SEED]), "faults", ticket // HUNDRED)
+        drawn = draws.permutation(HUNDRED)[ticket % HUNDRED]
         before = sum(line[1:] == self._name() for line in lines if line[0] != "begun")
         if drawn < len(KINDS) and before < TWICE:
             self._due = KINDS[drawn], "begins" if ticket % 2 else "acts"
@@ -88,6 +99,15 @@ class Faulty:
 def read(log: Path) -> list[list[Any]]:
     """``[what, task, split, seed]`` of everything that was begun and that struck, in its order."""
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def starts_of(lines: list[list[Any]]) -> list[list[Any]]:
+    """The training starts, ``[task, split, seed]``, in the order in which they were first begun."""
+    starts: list[list[Any]] = []
+    for what, *start in lines:
+        if what == "begun" and start[1] == "train" and start not in starts:
+            starts.append(start)
+    return starts
 
 
 def _twin(name: str, world: type[Any], **attributes: Any) -> None:

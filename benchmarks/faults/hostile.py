@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.faults.drill import Outcome, Setting, model, train, words
+from benchmarks.faults.drill import Outcome, Setting, apart, model, train, words
+from benchmarks.faults.offline import finished, history
 from episode import ControlStep, Decision, Generation, SubGoal, Task, Trajectory, frame_key, screen_action
 from episode import Outcome as Ending
+from gui_env.tasks.click_button import ClickButton
+from gui_env.toolkit.containers import Window
+from gui_env.world import Brief, Draw
+from policy.agent import ExpertAgent
+from policy.codecs import codec_named
 from training import record
+from training.config import PRESETS
 from training.distributed import environment
+from training.evaluate import RETURN
+from training.journal import Journal
 from training.play import film
 from training.record import RecordError
 from training.report import write_report
+from training.rollout import EpisodeSpec, run_episodes
+from training.worlds import TASKS
 
 TEXTS = (
     "</script><script>document.title='owned'</script>",
@@ -60,10 +74,13 @@ def hostile(setting: Setting) -> Outcome:
             continue
         if page.tags != plain.tags or page.leads != plain.leads:
             wrong.append(f"{text!a:.60} became more than text")
+    log = setting.folder / "runs" / "tracked.log"
+    done = apart(partial(_tracked, setting), log)  # neither GL nor W&B's service may stay behind in this process
+    wrong += [] if done.status == 0 else [f"W&B: {done.said[-300:]}"]
     outside = [p for p in setting.folder.rglob("*") if p.is_file() and not _inside(p, setting.folder)]
     wrong += [f"{p} was written" for p in outside]
     wrong += _led_out(setting.folder)
-    told = f"{len(TEXTS)} texts in 8 places each, {len(wrong)} wrong"
+    told = f"{len(TEXTS)} texts in 8 places each, as window titles and in W&B, {len(wrong)} wrong"
     return Outcome(told + "".join(f"; {w}" for w in wrong[:3]), not wrong)
 
 
@@ -103,6 +120,52 @@ def _episode(text: str) -> Trajectory:
     )
     task = Task(text, text, (SubGoal(text),), 0, "heldout")
     return Trajectory(task, Ending.FAILURE, [decision], {key: frame}, final_frames={"screen": key}, error=text)
+
+
+def _tracked(setting: Setting) -> None:
+    """Windows with such titles, drawn, played and filmed into an offline W&B run whose files are then read back."""
+    pages = []
+    for number, text in enumerate(("plain", *TEXTS)):
+        run = setting.folder / "runs" / f"tracked-{number}"
+        episode = _titled(text, setting.seed)
+        record.save(episode, run / "episodes" / "after" / f"{record.folder_name(text)}-0")
+        figures = {"success": 1.0, "n": 1, "interval": [0.2, 1.0], "return": 1.0, "turns": 1.0}
+        with environment({"WANDB_MODE": "offline"}):
+            journal = Journal(replace(PRESETS["debug"], policy=text), run, 0, None)
+            journal.evaluation({text: figures}, 0, "after")
+            journal.close(failed=False)
+        [file] = finished(run, 1)
+        files = file.parent / "files"
+        [line] = history(file)
+        told = json.loads((files / line["evaluation-table/after.path"]).read_text("utf-8"))["data"]
+        assert [row[2] for row in told] == [text], f"{text!a:.60} is another cell in the table"
+        [page] = files.rglob("*.html")
+        pages.append(_Page(page.read_text("utf-8")))
+        assert (pages[-1].tags, pages[-1].leads) == (pages[0].tags, pages[0].leads), f"{text!a:.60} is more than text"
+
+
+def _titled(text: str, seed: int) -> Trajectory:
+    """An episode in a window with this title, which is the instruction and the task's name too; its frames show it."""
+    first, bare = (_world(title, text)("train").reset(seed=seed)[0]["frames"]["screen"] for title in (text, ""))
+    assert not np.array_equal(first, bare), f"the title {text!a:.60} is not drawn"
+    world = _world(text, text)
+    TASKS[world.task_id] = world
+    [episode] = run_episodes(ExpertAgent(codec_named("compact")), [EpisodeSpec(world.task_id, seed)], RETURN)
+    assert episode.success and frame_key(first) in episode.frames, f"{text!a:.60}: {episode.error}"
+    return replace(episode, task=replace(episode.task, id=text))
+
+
+def _world(title: str, instruction: str) -> type[ClickButton]:
+    caption = title
+
+    class Titled(ClickButton):
+        def window(self, draw: Draw, title: str, width: int, height: int, **options: Any) -> Window:
+            return super().window(draw, caption, width, height, **options)
+
+        def build(self, draw: Draw) -> Brief:
+            return super().build(draw)._replace(instruction=instruction)
+
+    return Titled
 
 
 def _led_out(folder: Path) -> list[str]:

@@ -1,4 +1,7 @@
-"""Worlds that raise, hang or kill their process while they are played: the run must become the run without all that."""
+"""Worlds that raise, hang or kill their process while they are played: the run must become the run without all that.
+
+And one start that can never be played: its group must be left out, counted, and taught to nobody.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,17 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.faults import faulty
-from benchmarks.faults.drill import PATIENCE, Ended, Outcome, Setting, digests, model, train, words
+from benchmarks.faults.drill import PATIENCE, Ended, Outcome, Setting, digests, model, put, train, words
+from episode import Trajectory, stream
+from training import loop
 from training.config import PRESETS
+from training.rollout import ATTEMPTS
+from training.samples import samples_of
 
 TASKS = ("gui/faulty-short-click-v0", "sims/faulty-short-reach-v0")
 GROUPS, SIZE = 10, 2
@@ -22,7 +30,7 @@ TURN = 8.0
 
 
 def infra(setting: Setting) -> Outcome:
-    """A run in two worlds that are soon over, of a hundred episodes at least."""
+    """A run in two worlds that are soon over, of a hundred episodes at least; then a short one with a lost group."""
     steps = max(5, setting.count(50))
     more = f"--tasks {','.join(TASKS)} --groups {GROUPS} --group-size {SIZE}"
     # Nothing is kept on the way: it is the end that is compared.
@@ -32,7 +40,49 @@ def infra(setting: Setting) -> Outcome:
     def line(run: Path) -> list[str]:
         return words(policy, run, *more.split(), *rarely.split(), steps=steps)
 
-    return _compared(setting, line, steps * GROUPS * SIZE, patience=PATIENCE + steps * GROUPS * SIZE)
+    played = _compared(setting, line, steps * GROUPS * SIZE, patience=PATIENCE + steps * GROUPS * SIZE)
+    lost = _lost(setting, policy)
+    return Outcome(f"{played.measured}; {lost.measured}", played.passed and lost.passed)
+
+
+def _lost(setting: Setting, policy: Path) -> Outcome:
+    """A run in which one start, drawn by the seed, fails at every attempt."""
+    steps, groups = 2, 3
+    run, log, learned = (setting.folder / name for name in ("lost", "lost.jsonl", "learned.jsonl"))
+    doomed = int(stream(setting.seed, "doomed").integers(steps * groups))
+    more = f"--tasks {','.join(TASKS)} --groups {groups} --group-size {SIZE}"
+
+    def prepare() -> None:
+        os.environ.update({faulty.LOG: str(log), faulty.DOOMED: str(doomed)})
+        put(loop, "samples_of", partial(_told, learned))
+
+    told = ["--import", "benchmarks.faults.faulty"]
+    done = train([*words(policy, run, *more.split(), steps=steps), *told], run.with_suffix(".log"), prepare)
+    if done.status not in (0, 3):
+        return Outcome(f"one start lost for good: status {done.status}: {done.said[-300:]}", False)
+    entries, lines = faulty.read(log), _lines(run)
+    struck = [name for kind, *name in entries if kind != "begun"]
+    starts, taught = faulty.starts_of(entries), [json.loads(row) for row in learned.read_text().splitlines()]
+    summary, wrong = json.loads((run / "summary.json").read_text()), []
+    if len(struck) < ATTEMPTS or any(name != starts[doomed] for name in struck):
+        wrong.append(f"struck: {struck}")
+    dropped = [int(sum(line[name] for line in lines)) for name in ("infra/dropped", "groups/broken")]
+    if dropped != [SIZE, 1] or summary["infra"]["dropped"] != SIZE:
+        wrong.append(f"{dropped[0]} episodes of {dropped[1]} groups were dropped: {summary['infra']}")
+    if lines[-1]["episodes"] != (steps * groups - 1) * SIZE:
+        wrong.append(f"{lines[-1]['episodes']} episodes were counted")
+    if starts[doomed] in taught or len(taught) != (steps * groups - 1) * SIZE:
+        wrong.append("another batch was learned from than all but the lost group")
+    measured = f"a start that failed {len(struck)} times: {dropped[0]} episodes dropped and counted, never scored"
+    return Outcome(measured + "".join(f"; {text}" for text in wrong), not wrong)
+
+
+def _told(file: Path, episodes: list[Trajectory], *args: Any) -> Any:
+    """What the loop learns from, written down before it does."""
+    with file.open("a") as rows:
+        for t in episodes:
+            print(json.dumps([t.task.id, t.task.split, t.task.seed]), file=rows)
+    return samples_of(episodes, *args)
 
 
 def infra_default(setting: Setting) -> Outcome:
@@ -56,7 +106,7 @@ def _compared(setting: Setting, line: Callable[[Path], list[str]], planned: int,
     every episode was counted once is counted besides.
     """
     calm, struck, log = (setting.folder / name for name in ("calm", "struck", "faults.jsonl"))
-    ended = [_run(line(run), run, at, patience) for run, at in ((calm, None), (struck, log))]
+    ended = [_run(line(run), run, at, patience, setting.seed) for run, at in ((calm, None), (struck, log))]
     # 3: it learned nothing, which is not the question here.
     if any(done.status not in (0, 3) for done in ended):
         return Outcome("; ".join(f"status {done.status}: {done.said[-300:]}" for done in ended), False)
@@ -79,12 +129,12 @@ def _compared(setting: Setting, line: Callable[[Path], list[str]], planned: int,
     return Outcome(told + "".join(f"; {text}" for text in wrong), not wrong and len(kinds) == len(set(faulty.KINDS)))
 
 
-def _run(line: list[str], run: Path, log: Path | None, patience: float) -> Ended:
+def _run(line: list[str], run: Path, log: Path | None, patience: float, seed: int) -> Ended:
     more = ["--import", "benchmarks.faults.faulty", "--world-timeout", str(LIMIT)]
     return train(
         [*line, *more],
         run.with_suffix(".log"),
-        lambda: os.environ.update({faulty.LOG: str(log)} if log else {}),
+        lambda: os.environ.update({faulty.LOG: str(log), faulty.SEED: str(seed)} if log else {}),
         patience,
     )
 

@@ -40,6 +40,12 @@ def _ratio(start: list[dict[str, float]], end: list[dict[str, float]], name: str
     return median(row[name] for row in end) / median(row[name] for row in start)
 
 
+def held(process: psutil.Process) -> dict[str, float]:
+    """Memory in bytes and open file handles of a run with its worlds, which live in a process of their own."""
+    everyone = [process, *process.children(recursive=True)]
+    return {"memory": sum(p.memory_info().rss for p in everyone), "handles": sum(p.num_fds() for p in everyone)}
+
+
 def _watch(samples: Path, seconds: float) -> None:
     """In the run: a line after each step, of it and its worlds, and a request to stop when the time is over."""
     process, log, deadline = psutil.Process(), Run.log, time.monotonic() + seconds
@@ -49,8 +55,7 @@ def _watch(samples: Path, seconds: float) -> None:
     def logged(run: Run, *args: Any) -> None:
         log(run, *args)
         now = run._cpu_now()
-        memory = sum(p.memory_info().rss for p in (process, *process.children()))
-        row = {"memory": memory, "handles": process.num_fds(), "cpu": now - last[0]}
+        row = {**held(process), "cpu": now - last[0]}
         last[0] = now
         print(json.dumps(row), file=file)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from episode import Split
+from episode import HandeyeError, Split
 from training.__main__ import UsageError
 from training.commands.options import Common, parse, percent, say, table
 
@@ -44,13 +44,16 @@ def run(argv: list[str]) -> dict[str, Any]:
     count = len(task_ids) * args.episodes
     result: dict[str, Any] = launch(evaluate_rank, (args, task_ids), 1 if count <= FEW else 0)
     rows = [
-        [task, percent(r), str(r["n"]), f"{r['return']:.2f}", f"{r['turns']:.1f}"]
+        [task, percent(r), str(r["n"]), *([f"{r['return']:.2f}", f"{r['turns']:.1f}"] if r["n"] else ["", ""])]
         for task, r in result["tasks"].items()
     ]
     say(table(f"{args.policy}, {args.split}", ["task", "success (95 %)", "n", "return", "turns"], rows))
     if broken := {task: r["infra_errors"] for task, r in result["tasks"].items() if r["infra_errors"]}:
         say("left out, as the world broke: " + ", ".join(f"{n} of {task}" for task, n in broken.items()))
-    return result
+    unplayed = [task for task, r in result["tasks"].items() if not r["n"]]
+    if unplayed:
+        say(f"not one of {args.episodes} episodes could be played: {', '.join(unplayed)}")
+    return result | {"status": HandeyeError.status if unplayed else 0}
 
 
 def evaluate_rank(args: EvalArgs, task_ids: list[str]) -> dict[str, Any]:

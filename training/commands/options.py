@@ -55,6 +55,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def percent(figures: dict[str, Any]) -> str:
-    """``62 % (52 to 71)``."""
+    """``62 % (52 to 71)``, or that nothing was played."""
+    if not figures["n"]:
+        return "not played"
     low, high = (round(100 * v) for v in figures["interval"])
     return f"{100 * figures['success']:.0f} % ({low} to {high})"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from episode import Split, nearest
+from episode import HandeyeError, Outcome, Split, nearest
 from training.commands.options import Common, parse, say
 
 
@@ -45,17 +45,22 @@ def run(argv: list[str]) -> dict[str, Any]:
         raise UnknownTask(f"no task {args.task!r}: {nearest(args.task, all_tasks())}")
     agent, pieces = player(args.policy, args.codec)
     [trajectory] = run_episodes(agent, [EpisodeSpec(args.task, args.seed, args.split)], RETURN)
-    film(trajectory, args.out, pieces)
-    say(f"{args.task}: {trajectory.task.instruction}")
-    say(f"{trajectory.outcome.value} after {len(trajectory.decisions)} turns: {args.out} {trajectory.error}".rstrip())
+    broken = trajectory.outcome is Outcome.INFRA_ERROR
+    if not broken:  # else there is nothing to see
+        film(trajectory, args.out, pieces)
+    say(f"{args.task}: {trajectory.task.instruction or 'the one episode could not be played'}")
+    turns, out = len(trajectory.decisions), "" if broken else str(args.out)
+    say(" ".join(filter(None, (f"{trajectory.outcome.value} after {turns} turns:", out, trajectory.error))))
     return {
         "task": args.task,
         "instruction": trajectory.task.instruction,
         "seed": args.seed,
         "split": args.split,
         "outcome": trajectory.outcome.value,
-        "success": trajectory.success,
-        "return": total(trajectory, RETURN),
-        "turns": len(trajectory.decisions),
-        "out": str(args.out),
+        "success": None if broken else trajectory.success,
+        "return": None if broken else total(trajectory, RETURN),
+        "turns": turns,
+        "out": out or None,
+        "error": trajectory.error,
+        "status": HandeyeError.status if broken else 0,
     }
