@@ -154,6 +154,8 @@ class Body:
 
 
 Embodiment = Screen | Body
+HAND = 4
+"""Entries that every ``proprio`` has: x, y, z and the opening."""
 
 
 def chunk_of(body: Body, delta: Sequence[float], grip: float) -> list[NDArray[np.float32]]:

@@ -107,9 +107,8 @@ class ExpertAgent:
             return Turn([], reply)
         prompt = self.context.build(request.observation, request.history, request.frames, request.embodiment)
         images = tuple(frame_key(image) for image in prompt.images)
-        return Turn(
-            [Generation(prompt.ids, self.context.reply_ids(text), images, text)], reply, _views(self.context, prompt)
-        )
+        ids = self.context.reply_ids(text, f"{reply.thought} {reply.action}")
+        return Turn([Generation(prompt.ids, ids, images, text)], reply, _views(self.context, prompt))
 
 
 class RandomAgent:
@@ -143,6 +142,10 @@ class NoopAgent:
 def dialect_of(vlm: VLM) -> Dialect:
     """How a loaded model writes its prompts."""
     tokenizer = vlm.tokenizer
+    image_token_id = int(vlm.model.config.image_token_id)
+    # Not every tokenizer calls its image token special.
+    special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+    special |= {*tokenizer.all_special_tokens, cast(str, tokenizer.convert_ids_to_tokens(image_token_id))}
 
     def render(messages: list[Message]) -> str:
         return cast(str, tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
@@ -154,8 +157,9 @@ def dialect_of(vlm: VLM) -> Dialect:
         render,
         encode,
         vlm.family.image_tokens,
-        int(vlm.model.config.image_token_id),
+        image_token_id,
         int(cast(int, tokenizer.eos_token_id)),
+        tuple(sorted(special)),
     )
 
 

@@ -10,6 +10,7 @@ Left out: one sequence that grows over the turns.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +18,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from episode import Advice, Body, Decision, Embodiment, Frame, HandeyeError, Observation, Screen, frame_key, nearest
+from episode import (
+    Action,
+    Advice,
+    Body,
+    Decision,
+    Embodiment,
+    Frame,
+    HandeyeError,
+    Observation,
+    Screen,
+    frame_key,
+    nearest,
+)
 from perception.views import View
-from policy.codecs import Codec
+from policy.codecs import Codec, CodecError, describe
 
 Message = dict[str, Any]
 """``{"role": ..., "content": [{"type": "image"} | {"type": "text", "text": ...}]}``, as chat templates take it."""
@@ -56,6 +69,8 @@ class Dialect:
     image_token_id: int
     end_id: int
     """Ends a reply."""
+    special: Sequence[str]
+    """How special tokens are spelled, the image token's among them: for the template alone to write."""
 
 
 class ContextBuilder:
@@ -116,13 +131,16 @@ class ContextBuilder:
         past = history[max(0, len(history) - self.frames + 1) :] if self.frames > 1 else ()
         seen = [[self._look(frames[decision.frames[camera]], embodiment) for camera in cameras] for decision in past]
         seen.append([self._look(observation["frames"][camera], embodiment) for camera in cameras])
-        did = [self._told(d, embodiment) for d in history[-self.last_actions :]] if self.last_actions else []
+        last = history[-self.last_actions :] if self.last_actions else ()
+        did = [self._told(decision, embodiment) for decision in last]
+        # The codec's own words around what was typed may be special tokens.
+        foreign = " ".join([observation["instruction"], *(describe(_taken(decision)) for decision in last)])
         unchanged = bool(history) and same_frames(observation, history[-1].frames)
         state = self.codec.observe(observation.get("proprio"), embodiment)
         system = self.codec.system(embodiment)
         while True:
             text = turn_text(observation["instruction"], state, did, unchanged)
-            prompt = self.compose([image for step in seen for image in step], text, system)
+            prompt = self.compose([image for step in seen for image in step], text, system, foreign)
             if self.limit is None or len(prompt.ids) <= self.limit:
                 return prompt
             if len(seen) > 1:
@@ -135,16 +153,37 @@ class ContextBuilder:
                     "use smaller frames, fewer cameras or a higher limit"
                 )
 
-    def compose(self, images: Sequence[Frame], text: str, system: str = "") -> Prompt:
-        """A prompt of frames and a text: of a turn, or of any question about frames."""
-        before, after = self._surroundings(system, len(images))
-        written = before + text + after
-        ids = self._expand(np.asarray(self.dialect.encode(written), np.int32), images)
-        return Prompt(ids, tuple(images), written)
+    def compose(self, images: Sequence[Frame], text: str, system: str = "", foreign: str | None = None) -> Prompt:
+        """A prompt of frames and a text: of a turn, or of any question about frames.
 
-    def reply_ids(self, text: str) -> NDArray[np.int32]:
-        """A reply that was written, not sampled, as tokens with the end token: what a model learns to say."""
-        return np.array([*self.dialect.encode(text), self.dialect.end_id], np.int32)
+        ``foreign``: what in ``text`` comes from worlds or policies, so that it stays text whatever special token it
+        spells; None is all of it.
+        """
+        before, after = self._surroundings(system, len(images))
+        foreign = text if foreign is None else foreign
+        ids = self._expand(np.asarray(self._encode(text, foreign, before, after), np.int32), images)
+        return Prompt(ids, tuple(images), before + text + after)
+
+    def reply_ids(self, text: str, foreign: str | None = None) -> NDArray[np.int32]:
+        """A reply that was written, not sampled, as tokens with the end token: what a model learns to say.
+
+        ``foreign``: as for :meth:`compose`.
+        """
+        return np.array([*self._encode(text, text if foreign is None else foreign), self.dialect.end_id], np.int32)
+
+    def _encode(self, text: str, foreign: str, before: str = "", after: str = "") -> list[int]:
+        """Tokens of the whole, where no special token that ``foreign`` spells is made of ``text``.
+
+        It is cut behind the first character of each, and what was cut is encoded apart: the same letters, and nothing
+        changes for a text without. That holds for any tokenizer, also where the image token is not called special.
+        """
+        special = "|".join(re.escape(token) for token in self.dialect.special if token in foreign)
+        ids = list[int]()
+        while special and (found := re.search(special, text)):
+            cut = found.start() + 1
+            ids += self.dialect.encode(before + text[:cut])
+            before, text = "", text[cut:]
+        return [*ids, *self.dialect.encode(before + text + after)]
 
     def _cameras(self, embodiment: Embodiment, observation: Observation) -> Sequence[str]:
         if isinstance(embodiment, Screen):
@@ -161,10 +200,16 @@ class ContextBuilder:
         return frame if self.view is None else self.view.place(frame.shape[1], frame.shape[0]).apply(frame)
 
     def _told(self, decision: Decision, embodiment: Embodiment) -> str:
-        """A past decision in the codec's words: what was executed, so that it holds for any agent's decisions."""
+        """A past decision in the codec's words: what was executed, so that it holds for any agent's decisions.
+
+        ``other`` where the codec has no words for it, as for the long texts that a random agent types.
+        """
         if not decision.valid:
             return "invalid"
-        return self.codec.format(Advice(tuple(step.action for step in decision.steps)), embodiment, False)
+        try:
+            return self.codec.format(Advice(_taken(decision)), embodiment, False)
+        except CodecError:
+            return "other"
 
     def _surroundings(self, system: str, images: int) -> tuple[str, str]:
         """What the chat template writes before and after the turn's text; rendered once for each shape of turn."""
@@ -184,8 +229,8 @@ class ContextBuilder:
         spans = ids == self.dialect.image_token_id
         if int(spans.sum()) != len(images):
             raise ContextError(
-                f"{int(spans.sum())} image placeholders for {len(images)} images: either the chat template does not "
-                "write one an image, or the text itself holds the placeholder"
+                f"{int(spans.sum())} image placeholders for {len(images)} images: the model's chat template must write "
+                "one an image"
             )
         repeats = np.ones(len(ids), np.int64)
         repeats[spans] = [self.dialect.image_tokens(image) for image in images]
@@ -205,6 +250,10 @@ def turn_text(instruction: str, state: str, did: Sequence[str] = (), unchanged: 
 def same_frames(observation: Observation, before: Mapping[str, str]) -> bool:
     """Whether an observation shows, camera by camera, the frames of these keys."""
     return {name: frame_key(frame) for name, frame in observation["frames"].items()} == dict(before)
+
+
+def _taken(decision: Decision) -> tuple[Action, ...]:
+    return tuple(step.action for step in decision.steps)
 
 
 def _checked(frame: Frame, embodiment: Embodiment) -> Frame:

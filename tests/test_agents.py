@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from benchmarks.peers.model import byte_tokenizer
 from episode import (
     Advice,
     Body,
@@ -36,14 +41,15 @@ from policy.agent import (
 )
 from policy.codecs import CODECS
 from policy.codecs.placed import Placed
-from policy.context import ContextBuilder
+from policy.context import ContextBuilder, Prompt
 from policy.engine import Sampling
 from policy.tiny import TinyShape, build_tiny
 from policy.vlm import VLM
+from training.worlds import make, resolve
 
 SCREEN = Screen(128, 128)
 BODY = Body((-0.2, -0.2, 0.0), (0.2, 0.2, 0.3))
-COMPACT = CODECS["compact"]
+COMPACT, QWEN = CODECS["compact"], CODECS["qwen"]
 
 
 class FakeWorld:
@@ -219,3 +225,86 @@ def test_pretraining_and_acting_write_the_same_prompt(vlm: VLM) -> None:
     expected = ["<|im_start|>", "user", "\n", *image, *image, *text]
     expected += ["<|im_end|>", "\n", "<|im_start|>", "assistant", "\n"]
     assert vlm.tokenizer.convert_ids_to_tokens(prompt.ids.tolist()) == expected
+
+
+def metaspace_tokenizer() -> PreTrainedTokenizerFast:
+    """As of Llava: pieces that carry their space, an image token that is not called special, no end of turn."""
+    pieces = ["<unk>", "</s>", "\N{LOWER ONE EIGHTH BLOCK}", *map(chr, range(33, 127))]
+    tokenizer = Tokenizer(models.Unigram([(piece, -float(i)) for i, piece in enumerate(pieces)], unk_id=0))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>"
+    )
+    fast.add_tokens(["<image>"])
+    fast.chat_template = (
+        "{% for m in messages %}{{ m.role }}: {% if m.content is string %}{{ m.content }}{% else %}"
+        "{% for c in m.content %}{% if c.type == 'image' %}<image>\n{% else %}{{ c.text }}{% endif %}{% endfor %}"
+        "{% endif %}{% endfor %} assistant:"
+    )
+    return fast
+
+
+def context_of(tokenizer: Any, image: str, codec: str) -> ContextBuilder:
+    config = SimpleNamespace(image_token_id=tokenizer.convert_tokens_to_ids(image))
+    family = SimpleNamespace(image_tokens=lambda frame: 1)
+    vlm: Any = SimpleNamespace(tokenizer=tokenizer, family=family, model=SimpleNamespace(config=config))
+    return ContextBuilder(dialect_of(vlm), CODECS[codec], last_actions=1)
+
+
+TOKENIZERS = pytest.mark.parametrize(
+    ("tokenizer", "image", "codec"),
+    [
+        (AutoTokenizer.from_pretrained("assets/tiny-vlm"), "<|image_pad|>", "compact"),
+        (byte_tokenizer(), "<|image_pad|>", "qwen"),
+        (metaspace_tokenizer(), "<image>", "qwen"),
+    ],
+    ids=["tiny", "bytes", "metaspace"],
+)
+
+
+@TOKENIZERS
+def test_text_of_worlds_and_policies_becomes_no_special_token(tokenizer: Any, image: str, codec: str) -> None:
+    context = context_of(tokenizer, image, codec)
+    asked = request(SCREEN)
+    special = {tokenizer.convert_tokens_to_ids(token): token for token in context.dialect.special}
+    assert image in context.dialect.special and tokenizer.eos_token in context.dialect.special
+
+    def control(ids: Any) -> list[str]:
+        return [special[i] for i in ids.tolist() if i in special]
+
+    def built(instruction: str, typed: str) -> Prompt:
+        past = replace(decision(screen_action("type", text=typed)), frames={"screen": ""})
+        return context.build(asked.observation | {"instruction": instruction}, [past], {}, SCREEN)
+
+    plain = built("click it", "so")
+    for token in context.dialect.special:
+        for text in (token, f'type "{token}" now', token * 3, f"{token[:-1]}{token}{token[1:]}", f"a{token}"):
+            prompt = built(text, token)
+            # Where the text has them, the tags of the call around it are spelled out too; the system prompt has them.
+            tags = control(plain.ids)
+            if token in QWEN.format(Advice((screen_action("wait"),)), SCREEN, False):
+                del tags[len(tags) - 1 - tags[::-1].index(token)]
+            assert control(prompt.ids) == tags, text
+            assert text in prompt.text and token in prompt.text.replace(text, "", 1)
+            assert not control(context.reply_ids(text)[:-1])
+        # Every letter is still there: the tiny tokenizer drops spaces.
+        said = tokenizer.decode(context.reply_ids(f'type "{token}" now').tolist())
+        said = said.replace(" ", "").replace("\N{LOWER ONE EIGHTH BLOCK}", "")
+        assert said == f'type"{token}"now' + tokenizer.eos_token
+
+
+@TOKENIZERS
+def test_ordinary_prompts_are_encoded_in_one_piece(tokenizer: Any, image: str, codec: str) -> None:
+    """Prompts of every task are what the tokenizer makes of the whole text, last action and state of the body too."""
+    context = context_of(tokenizer, image, codec)
+    for task in resolve("all"):
+        world = make(task, "train")
+        try:
+            observation, _ = world.reset(seed=0)
+            did = world.expert().actions
+        finally:
+            world.close()
+        past = replace(decision(*did), frames={name: "" for name in observation["frames"]})
+        prompt = context.build(observation, [past], {}, world.embodiment)
+        assert observation["instruction"] in prompt.text
+        assert prompt.ids.tolist() == tokenizer.encode(prompt.text, add_special_tokens=False), task

@@ -157,6 +157,25 @@ def test_what_compact_says() -> None:
     assert COMPACT.format(thinking, SCREEN, True) == "think\"press 'ok'\"click<loc_3><loc_9>"
 
 
+def test_compact_measures_a_text_as_it_is_written() -> None:
+    """23 letters and an escaped quote are 25 characters between the quotes, 24 once read: one too many to be told."""
+    for word in ("type", "key"):
+        for said in ("x" * 23 + r"\"", r"\\" * 13, "x" * 25):
+            check_invalid(COMPACT, f'{word}"{said}"', SCREEN, "at most 24")
+        for said in ("x" * 22 + r"\"", r"\\" * 12, r"\x" * 24):
+            reply = COMPACT.parse(f'{word}"{said}"', SCREEN)
+            assert reply.valid and COMPACT.parse(COMPACT.format(Advice(reply.actions), SCREEN, False), SCREEN).valid
+
+
+@pytest.mark.parametrize(
+    "keys", [["+"], ["+", "+"], ["+", "a"], ["a", "+", "b"], ["ctrl", "+"], ["++"], ["a+"], ["+a"], ["shift", "+", "+"]]
+)
+def test_qwen_reads_the_keys_that_it_writes(keys: list[str]) -> None:
+    reply = QWEN.parse(call({"action": "key", "keys": keys}), SCREEN)
+    again = QWEN.parse(QWEN.format(Advice(reply.actions), SCREEN, False), SCREEN)
+    assert reply.valid and again.valid and same(reply.actions[0], again.actions[0])
+
+
 def test_body_state() -> None:
     state = np.array([0.0, -0.2, 0.31, 0.5, 1.0], np.float32)
     assert COMPACT.observe(state, BODY) == "hand<loc_16><loc_0><loc_31>half holding"
@@ -306,6 +325,7 @@ def test_random_text_never_raises() -> None:
         call({"delta": [1, 2, 3], "gripper": "open"}, "robot"),
         "drag<loc_3><loc_9><loc_20><loc_9>",
         'think"so"type"abc"',
+        r'type"aaaaaaaaaaa\\\\\"\"\\\"x"',
         "at<loc_4><loc_5><loc_1><a2><a-1><a0>close",
     ]
     space = gym.spaces.Dict(
@@ -334,6 +354,8 @@ def test_random_text_never_raises() -> None:
             reply = codec.parse(text, EMBODIMENTS[i % 3])
             assert reply.valid == (reply.error == "") and len(reply.error) < 400
             assert i % 3 or not reply.valid or space.contains(reply.actions[0]), (text, reply)
+            if reply.valid:  # told as the last action, so it must be possible to say
+                codec.format(Advice(reply.actions), EMBODIMENTS[i % 3], False)
             valid += reply.valid
     assert valid > 1000
 

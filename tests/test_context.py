@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -19,6 +21,7 @@ from episode import (
     frame_key,
     screen_action,
 )
+from gui_env.spaces import action_space as screen_space
 from perception.views import Letterbox, Pad
 from policy.codecs import CODECS
 from policy.context import ContextBuilder, ContextError, Dialect, Message, turn_text
@@ -29,7 +32,7 @@ IMAGE, END = 1, 2
 
 
 def render(messages: list[Message]) -> str:
-    """A chat template like Qwen's, with ``¤`` for an image placeholder."""
+    """A chat template like Qwen's, with ``[¤]`` for an image and its brackets."""
     parts = []
     for message in messages:
         parts.append(f"<{message['role']}>")
@@ -39,14 +42,15 @@ def render(messages: list[Message]) -> str:
 
 
 def encode(text: str) -> Sequence[int]:
-    return [IMAGE if c == "¤" else ord(c) for c in text]
+    pieces = ([ord(c) for c in piece] for piece in text.split("[¤]"))
+    return list(reduce(lambda before, after: [*before, ord("["), IMAGE, ord("]"), *after], pieces))
 
 
 def image_tokens(frame: Frame) -> int:
     return int(frame.size) // 3072
 
 
-DIALECT = Dialect(render, encode, image_tokens, IMAGE, END)
+DIALECT = Dialect(render, encode, image_tokens, IMAGE, END, ("[¤]",))
 
 
 def builder(codec: str = "compact", **options: Any) -> ContextBuilder:
@@ -163,13 +167,41 @@ def test_limit_drops_old_frames_with_their_tokens_then_old_actions_then_refuses(
         lengths(30)
 
 
-def test_a_placeholder_in_the_text_is_refused() -> None:
+def test_a_template_without_a_placeholder_an_image_is_refused() -> None:
+    twice = Dialect(lambda messages: "[¤]" + render(messages), encode, image_tokens, IMAGE, END, ("[¤]",))
     with pytest.raises(ContextError, match="2 image placeholders for 1 images"):
-        builder().build(on_screen(1) | {"instruction": "click ¤"}, (), {}, SCREEN)
+        ContextBuilder(twice, CODECS["compact"]).build(on_screen(1), (), {}, SCREEN)
+
+
+def test_a_placeholder_in_the_text_stays_text() -> None:
+    history, frames = episode([on_screen(1)], [[screen_action("type", text="[")]])
+    for said in ("[¤]", "click [¤][¤]", "[[¤]]"):
+        prompt = builder(last_actions=1).build(on_screen(1) | {"instruction": said}, history, frames, SCREEN)
+        spelled = "".join(chr(i) for i in prompt.ids if i != IMAGE)
+        assert spelled == f'<user>[]{said} last type"[" unchanged</><assistant>'
+        assert int((prompt.ids == IMAGE).sum()) == 12
+        assert builder().reply_ids(said).tolist() == [*map(ord, said), END]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_every_action_of_the_action_space_can_be_told(codec: str) -> None:
+    """A random agent types up to 256 characters; `compact` has words for 24."""
+    spaces = (
+        (SCREEN, screen_space(SCREEN.width, SCREEN.height), on_screen(1)),
+        (BODY, gym.spaces.Box(-0.03, 0.03, (4,), np.float32), at_table(1)),
+    )
+    for embodiment, space, seen in spaces:
+        space.seed(0)
+        for _ in range(200):
+            history, frames = episode([seen], [[space.sample()]])
+            builder(codec, last_actions=1).build(seen, history, frames, embodiment)
+    history, frames = episode([on_screen(1)], [[screen_action("type", text="x" * 25)]])
+    text = builder(last_actions=1).build(on_screen(2), history, frames, SCREEN).text
+    assert text == "<user>[¤]click ok last other</><assistant>"
 
 
 def test_a_template_that_drops_the_text_is_refused() -> None:
-    silent = Dialect(lambda messages: "[¤]", encode, image_tokens, IMAGE, END)
+    silent = Dialect(lambda messages: "[¤]", encode, image_tokens, IMAGE, END, ("[¤]",))
     with pytest.raises(ContextError, match="leaves out the text"):
         ContextBuilder(silent, CODECS["compact"]).build(on_screen(1), (), {}, SCREEN)
 

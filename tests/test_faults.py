@@ -16,6 +16,9 @@ from benchmarks.faults.drill import Setting
 from benchmarks.faults.moments import Moment, counted
 from benchmarks.faults.stops import _one_clear_error, _stands
 from benchmarks.faults.texts import fuzzed
+from episode import Advice, Body, Embodiment, Screen
+from policy.codecs import CodecError
+from policy.codecs.compact import Compact
 from tests.test_checkpoint import write
 from training import checkpoint, record
 from training.checkpoint import CheckpointError
@@ -52,6 +55,34 @@ def test_no_text_is_too_much_for_a_codec(tmp_path: Path) -> None:
     outcome = fuzzed(Setting(tmp_path, seed=5, scale=0.0005))
     assert outcome.passed, outcome.measured
     assert "compact: 500 texts, 50 actions the same; qwen: 500 texts" in outcome.measured
+
+
+@pytest.mark.parametrize("says", ['type"so"', "<a0><a0><a0>open"])
+def test_a_codec_that_always_says_the_same_is_found_out(
+    says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Compact.format
+
+    def stuck(self: Compact, advice: Advice, embodiment: Embodiment, thought: bool) -> str:
+        same = isinstance(embodiment, Body) == says.endswith("open")
+        return says if same else real(self, advice, embodiment, thought)
+
+    monkeypatch.setattr(Compact, "format", stuck)
+    outcome = fuzzed(Setting(tmp_path, seed=5, scale=0.0005))
+    assert not outcome.passed and "came back as" in outcome.measured
+
+
+def test_a_codec_that_reads_what_it_cannot_say_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Compact.format
+
+    def narrow(self: Compact, advice: Advice, embodiment: Embodiment, thought: bool) -> str:
+        if isinstance(embodiment, Screen) and len(advice.actions[0]["text"]) > 12:
+            raise CodecError("too long")
+        return real(self, advice, embodiment, thought)
+
+    monkeypatch.setattr(Compact, "format", narrow)
+    outcome = fuzzed(Setting(tmp_path, seed=5, scale=0.0005))
+    assert not outcome.passed and "raised CodecError" in outcome.measured
 
 
 def test_hostile_text_stays_text_and_no_path_leads_out(tmp_path: Path) -> None:

@@ -274,6 +274,7 @@ ARM = GOOD | {"frames": {"top": np.zeros((4, 4, 3), np.uint8)}, "proprio": np.ze
         (None, "an observation is a dict, not NoneType"),
         ({"frames": {}}, "lacks instruction, time"),
         (GOOD | {"instruction": 3}, "the instruction is int, not text"),
+        (GOOD | {"instruction": "go \ud800"}, "the instruction cannot be written as UTF-8"),
         (GOOD | {"time": np.array([np.inf], np.float32)}, "the time is not finite"),
         (GOOD | {"time": 0.5}, "the time is float, not a vector of floats"),
         (GOOD | {"frames": {"top": GOOD["frames"]}}, "the cameras are screen, but the frames top"),
@@ -294,6 +295,10 @@ def test_garbage_of_a_body_is_named() -> None:
         checks.observation({k: v for k, v in ARM.items() if k != "proprio"}, body, None)
     with pytest.raises(WorldError, match="the body's state is not finite"):
         checks.observation(ARM | {"proprio": np.array([0, np.nan], np.float32)}, body, before)
+    with pytest.raises(WorldError, match="the body's state has 3 entries, at least 4 are read"):
+        checks.observation(ARM | {"proprio": np.zeros(3, np.float32)}, body, before)
+    with pytest.raises(WorldError, match="the body's state is not finite in float32"):
+        checks.observation(ARM | {"proprio": np.full(5, 1e308)}, body, before)
     with pytest.raises(WorldError, match=r"gave uint8 \[5, 4, 3\] .* uint8 \[4, 4, 3\]"):
         checks.observation(ARM | {"frames": {"top": np.zeros((5, 4, 3), np.uint8)}}, body, before)
 

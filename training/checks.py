@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from episode import Advice, Embodiment, Observation, Outcome, Screen, Task, WorldError
+from episode import HAND, Advice, Embodiment, Observation, Outcome, Screen, Task, WorldError
 
 ENDINGS = (Outcome.SUCCESS, Outcome.FAILURE, Outcome.TRUNCATED)
 """What a world may say of its episode; that it broke is not for it to say."""
@@ -27,6 +27,10 @@ def observation(returned: Any, embodiment: Embodiment, before: Observation | Non
         raise WorldError(f"the observation lacks {', '.join(missing)}: it has {', '.join(map(str, returned))}")
     if not isinstance(returned["instruction"], str):
         raise WorldError(f"the instruction is {_named(returned['instruction'])}, not text")
+    try:
+        returned["instruction"].encode()
+    except UnicodeEncodeError as error:  # lone surrogates: no tokenizer takes them
+        raise WorldError(f"the instruction cannot be written as UTF-8: {error}") from error
     _finite(returned["time"], "the time")
     if isinstance(embodiment, Screen):
         _frames(returned["frames"], {"screen": (embodiment.height, embodiment.width, 3)})
@@ -34,6 +38,8 @@ def observation(returned: Any, embodiment: Embodiment, before: Observation | Non
         if "proprio" not in returned:
             raise WorldError("the observation of a body lacks proprio")
         _finite(returned["proprio"], "the body's state")
+        if len(returned["proprio"]) < HAND:
+            raise WorldError(f"the body's state has {len(returned['proprio'])} entries, at least {HAND} are read")
         known = {camera: frame.shape for camera, frame in before["frames"].items()} if before else {}
         _frames(returned["frames"], {camera: known.get(camera) for camera in embodiment.cameras})
     return {"frames": dict(returned["frames"])} | {k: returned[k] for k in EXTRAS if k in returned}
@@ -127,8 +133,8 @@ def _frames(frames: Any, shapes: Mapping[str, tuple[int, ...] | None]) -> None:
 def _finite(array: Any, name: str) -> None:
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim != 1 or not array.size:
         raise WorldError(f"{name} is {_named(array)}, not a vector of floats")
-    if not np.isfinite(array).all():
-        raise WorldError(f"{name} is not finite: {array}")
+    if not (np.abs(array) <= np.finfo(np.float32).max).all():
+        raise WorldError(f"{name} is not finite in float32: {array}")
 
 
 def _number(value: Any, name: str) -> float:

@@ -10,12 +10,14 @@ import numpy as np
 from benchmarks.faults.drill import Outcome, Setting
 from episode import MAX_TEXT, SCREEN_KINDS, Action, Advice, Body, Embodiment, Screen, chunk_of, screen_action, stream
 from policy.codecs import CODECS, Codec
-from policy.codecs.base import MAX_NOTCHES, body_limits
+from policy.codecs.base import MAX_NOTCHES, describe
 
 EMBODIMENTS: tuple[Embodiment, ...] = (Screen(128, 128), Screen(640, 480), Body((-0.3, -0.3, 0.0), (0.3, 0.3, 0.4)))
-KEYS = ("enter", "tab", "escape", "ctrl+a", "a", "+")
-WRITTEN = {"compact": 10, "qwen": MAX_TEXT}
+KEYS = ("enter", "tab", "escape", "ctrl+a", "a", "+", "ctrl++")
+WRITTEN = {"compact": 12, "qwen": MAX_TEXT}
 """Characters that an action types, at most: ``compact`` is for short words, also where each must be escaped."""
+MOVES = {"compact": (10, 0.015), "qwen": (150, 0.001)}
+"""Steps of each codec's grid to either side of no displacement, and metres of one: 0.15 m is the furthest."""
 Draw = np.random.Generator
 
 
@@ -31,18 +33,18 @@ def fuzzed(setting: Setting) -> Outcome:
                 texts += _native(reply.actions, embodiment)
                 if not _native(reply.actions, embodiment) or bool(reply.error) == reply.valid:
                     wrong.append(f"{name}: {text!a:.80} gave {reply}")
+                if reply.valid:  # it will be told as the last action
+                    codec.format(Advice(reply.actions), embodiment, False)
             except Exception as error:
                 wrong.append(f"{name}: {text!a:.80} raised {type(error).__name__}: {error}")
         for _ in range(setting.count(100_000)):
             embodiment = EMBODIMENTS[draw.integers(len(EMBODIMENTS))]
-            said = codec.format(Advice(_action(draw, embodiment, WRITTEN[name])), embodiment, False)
-            first = codec.parse(said, embodiment)
-            # What was read lies on the grid: said and read again it must be the same.
-            again = codec.parse(codec.format(Advice(first.actions), embodiment, False), embodiment)
-            alike = first.valid and again.valid and all(map(_equal, first.actions, again.actions))
+            asked = _action(draw, embodiment, name)
+            reply = codec.parse(codec.format(Advice(asked), embodiment, False), embodiment)
+            alike = reply.valid and len(reply.actions) == len(asked) and all(map(_equal, asked, reply.actions))
             same += alike
             if not alike:
-                wrong.append(f"{name}: {first.action} came back as {again.action}{again.error}")
+                wrong.append(f"{name}: {describe(asked)} came back as {reply.action} {reply.error}")
         told.append(f"{name}: {texts:,} texts, {same:,} actions the same")
     return Outcome("; ".join(told) + f"; {len(wrong)} wrong" + "".join(f"; {w}" for w in wrong[:3]), not wrong)
 
@@ -55,11 +57,12 @@ def _texts(codec: Codec, draw: Draw, count: int) -> Iterator[tuple[str, Embodime
         "spliced": lambda good: good[: draw.integers(len(good) + 1)] + good[draw.integers(len(good) + 1) :],
         "huge": lambda good: _with_number(good, draw),
         "nested": lambda _: _nested(draw),
+        "quoted": lambda _: _quoted(draw),
     }
     names = list(kinds)
     for i in range(count):
         embodiment = EMBODIMENTS[i % len(EMBODIMENTS)]
-        good = codec.format(Advice(_action(draw, embodiment, 10), "so"), embodiment, bool(i % 2))
+        good = codec.format(Advice(_action(draw, embodiment, codec.name), "so"), embodiment, bool(i % 2))
         yield kinds[names[draw.integers(len(names))]](good), embodiment
 
 
@@ -92,14 +95,23 @@ def _nested(draw: Draw) -> str:
     return texts[draw.integers(len(texts))]
 
 
-def _action(draw: Draw, embodiment: Embodiment, written: int) -> tuple[Action, ...]:
-    """A random valid decision that the codecs have words for."""
+def _quoted(draw: Draw) -> str:
+    """Texts to type of about the longest that there are, much of them escapes."""
+    inner = "".join(draw.choice(["a", "b", '\\"', "\\\\", "\\c"], size=int(draw.integers(9, 30))))
+    call = (
+        f'{{"name": "computer_use", "arguments": {{"action": "type", "text": "{inner * int(draw.integers(1, 16))}"}}}}'
+    )
+    return (f'type"{inner}"', f'key"{inner}"', f"<tool_call>{call}</tool_call>")[draw.integers(3)]
+
+
+def _action(draw: Draw, embodiment: Embodiment, name: str) -> tuple[Action, ...]:
+    """A random valid decision on the grid of the codec of that name."""
     if isinstance(embodiment, Body):
-        limit = body_limits(embodiment)
-        return tuple(chunk_of(embodiment, draw.uniform(-limit, limit, 3).tolist(), float(draw.choice([-1.0, 1.0]))))
-    kind = SCREEN_KINDS[draw.integers(1, len(SCREEN_KINDS))]
-    x, x2 = (int(v) for v in draw.integers(embodiment.width, size=2))
-    y, y2 = (int(v) for v in draw.integers(embodiment.height, size=2))
+        most, unit = MOVES[name]
+        delta = [int(n) * unit for n in draw.integers(-most, most + 1, size=3)]
+        return tuple(chunk_of(embodiment, delta, float(draw.choice([-1.0, 1.0]))))
+    kind = SCREEN_KINDS[draw.integers(len(SCREEN_KINDS))]
+    (x, x2), (y, y2) = (_pixels(draw, side, name) for side in (embodiment.width, embodiment.height))
     match kind:
         case "drag":
             return (screen_action(kind, x, y, x2, y2),)
@@ -108,11 +120,18 @@ def _action(draw: Draw, embodiment: Embodiment, written: int) -> tuple[Action, .
         case "click" | "double_click" | "right_click":
             return (screen_action(kind, x, y),)
         case "type":
-            letters = draw.integers(32, 127, size=int(draw.integers(written + 1)))
+            letters = draw.integers(32, 127, size=int(draw.integers(WRITTEN[name] + 1)))
             return (screen_action(kind, text="".join(map(chr, letters))),)
         case "key":
             return (screen_action(kind, text=KEYS[draw.integers(len(KEYS))]),)
     return (screen_action(kind),)
+
+
+def _pixels(draw: Draw, side: int, name: str) -> list[int]:
+    """Two places along a side: centres of 32 bins, or any, as ``qwen`` has a number for each of up to 1000 pixels."""
+    if name == "compact":
+        return [(2 * int(n) + 1) * side // 64 for n in draw.integers(32, size=2)]
+    return [int(n) for n in draw.integers(side, size=2)]
 
 
 def _native(actions: tuple[Action, ...], embodiment: Embodiment) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episode import (
+    HAND,
     MAX_TEXT,
     SCREEN_KINDS,
     Action,
@@ -58,7 +59,10 @@ class Reply:
 
 
 class Codec(Protocol):
-    """``parse(format(advice))`` gives the advice's actions back wherever they lie on the codec's grid."""
+    """``parse(format(advice))`` gives the advice's actions back wherever they lie on the codec's grid.
+
+    ``format`` has words for whatever ``parse`` found valid: it is told as the last action.
+    """
 
     name: str
     max_tokens: int
@@ -162,11 +166,11 @@ def hand_state(proprio: NDArray[np.float32]) -> tuple[NDArray[np.float64], str, 
 
     ``proprio`` is x, y, z in metres, the opening in [0, 1] and, where the body can feel it, 1 for holding.
     """
-    if len(proprio) < 4 or not np.isfinite(proprio).all():
+    if len(proprio) < HAND or not np.isfinite(proprio).all():
         raise WorldError(f"proprio must be finite [x, y, z, opening, ...], got {proprio}")
     opening = float(proprio[3])
     word = "open" if opening > 2 / 3 else "half" if opening > 1 / 3 else "shut"
-    return np.asarray(proprio[:3], np.float64), word, len(proprio) > 4 and bool(proprio[4] > 0.5)
+    return np.asarray(proprio[:3], np.float64), word, len(proprio) > HAND and bool(proprio[HAND] > 0.5)
 
 
 def excerpt(text: str, length: int = 60) -> str:

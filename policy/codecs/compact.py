@@ -40,7 +40,7 @@ LOCATIONS = 32
 BINS = 10
 """Action bins to each side of zero."""
 LONGEST_TEXT = 24
-"""Characters that one ``type`` carries: each is a token of its own, and replies are kept short."""
+"""Characters between the quotes, escapes included: each is a token of its own, and replies are kept short."""
 
 _LOC = r"<loc_([0-9]{1,6})>"
 _BIN = r"<a(-?[0-9]{1,6})>"
@@ -165,9 +165,8 @@ def _format_screen(advice: Advice, screen: Screen) -> str:
     if form.bins:
         word += f"<a{np.clip(int(action['scroll'][0]), -MAX_NOTCHES, MAX_NOTCHES)}>"
     if form.text:
-        string = action["text"].replace("\\", "\\\\").replace('"', '\\"')
         try:
-            word += f'"{check_text(string, LONGEST_TEXT)}"'
+            word += f'"{_spelled(action["text"])}"'
         except Misread as error:
             raise CodecError(f"compact cannot say {form.kind} {excerpt(action['text'])}: {error}") from None
     return word
@@ -197,7 +196,8 @@ def _read_screen(text: str, screen: Screen) -> tuple[list[Action], str]:
     numbers = [pixel_of_location(n, (screen.width, screen.height)[i % 2]) for i, n in enumerate(numbers)]
     x, y, x2, y2 = numbers + [0] * (4 - len(numbers))
     scroll = _within(parts[3], -MAX_NOTCHES, MAX_NOTCHES, "scroll") if form.bins else 0
-    string = check_text(_unescape(parts[1]), LONGEST_TEXT) if form.text else ""
+    string = _unescape(parts[1]) if form.text else ""
+    _spelled(string)  # What was read must be possible to say: it is told as the last action.
     return [screen_action(form.kind, x, y, x2, y2, scroll, string)], thought
 
 
@@ -221,6 +221,11 @@ def _within(digits: str, low: int, high: int, what: str) -> int:
     if not low <= number <= high:
         raise Misread(f"{what} {number} is outside of {low}..{high}")
     return number
+
+
+def _spelled(text: str) -> str:
+    """``text`` as it stands between quotes; :class:`Misread` where that is not printable or too long."""
+    return check_text(text.replace("\\", "\\\\").replace('"', '\\"'), LONGEST_TEXT)
 
 
 def _unescape(string: str) -> str:

@@ -158,7 +158,8 @@ def _screen_arguments(advice: Advice, screen: Screen) -> dict[str, Any]:
 
 
 def _split_keys(text: str) -> list[str]:
-    return re.split(r"\+(?=.)", text)  # The key "+" itself stands alone or last.
+    keys = re.findall(r"(\+|[^+]+)(?:\+|$)", text)  # A "+" is a key where a name should stand.
+    return keys if "+".join(keys) == text else [text]
 
 
 def _grid_point(position: Any, screen: Screen) -> list[int]:
