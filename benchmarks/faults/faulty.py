@@ -1,9 +1,10 @@
 """Imported by name (``--import``), so that the worker process has them too: worlds that break while being played.
 
-Of every hundred episodes that are begun, in whichever process, ten raise, one hangs and one kills its process: as it
-begins or at its first action. No more than two a start, as a third failure of one episode would be its last. Or one
-training start breaks at the first action of every attempt, and nothing else. A file, named in the environment, is the
-memory of all this; without it nothing breaks.
+Of every hundred episodes, in whichever process, ten raise, one hangs and one kills its process: as it begins or at its
+first action. No more than two a start, as a third failure of one episode would be its last; and none that is begun
+again: a worker takes up to 64 episodes with it, of which one more would hang or kill, without end. Or one training
+start breaks at the first action of every attempt, and nothing else. A file, named in the environment, is the memory of
+all this; without it nothing breaks.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ LOG = "HANDEYE_FAULTS"
 """In the environment: the file of what was begun and what struck, a JSON list a line."""
 SEED = "HANDEYE_FAULTS_SEED"
 """In the environment: what the draws of faults are keyed by."""
+MEMBERS = "HANDEYE_FAULTS_MEMBERS"
+"""In the environment: episodes of a training start; a held-out one has one."""
 DOOMED = "HANDEYE_FAULTS_DOOMED"
 """In the environment, where a start is to fail for good: how many training starts are begun before it."""
 KINDS = ("raise",) * 10 + ("hang", "kill")
@@ -62,16 +65,20 @@ class Faulty:
         if LOG not in os.environ:
             return
         lines = read(Path(os.environ[LOG]))
-        ticket = sum(line[0] == "begun" for line in lines)
-        self._tell("begun")
+        members = int(os.environ[MEMBERS]) if self.split == "train" else 1
+        fresh = sum(line == ["begun", *self._name()] for line in lines) < members
+        self._tell("begun" if fresh else "again")
         if DOOMED in os.environ:
             starts = starts_of([*lines, ["begun", *self._name()]])
             doomed = self._name() in starts and starts.index(self._name()) == int(os.environ[DOOMED])
             self._due = ("raise", "acts") if doomed else ("", "")
             return
+        if not fresh:
+            return
+        ticket = sum(line[0] == "begun" for line in lines)
         draws = stream(int(os.environ[SEED]), "faults", ticket // HUNDRED)
         drawn = draws.permutation(HUNDRED)[ticket % HUNDRED]
-        before = sum(line[1:] == self._name() for line in lines if line[0] != "begun")
+        before = sum(line[1:] == self._name() for line in lines if line[0] in KINDS)
         if drawn < len(KINDS) and before < TWICE:
             self._due = KINDS[drawn], "begins" if ticket % 2 else "acts"
         self._strike("begins")
@@ -97,7 +104,7 @@ class Faulty:
 
 
 def read(log: Path) -> list[list[Any]]:
-    """``[what, task, split, seed]`` of everything that was begun and that struck, in its order."""
+    """``[what, task, split, seed]`` of everything that was begun, again too, and that struck, in its order."""
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 

@@ -40,7 +40,7 @@ def infra(setting: Setting) -> Outcome:
     def line(run: Path) -> list[str]:
         return words(policy, run, *more.split(), *rarely.split(), steps=steps)
 
-    played = _compared(setting, line, steps * GROUPS * SIZE, patience=PATIENCE + steps * GROUPS * SIZE)
+    played = _compared(setting, line, steps * GROUPS * SIZE, SIZE, PATIENCE + steps * GROUPS * SIZE)
     lost = _lost(setting, policy)
     return Outcome(f"{played.measured}; {lost.measured}", played.passed and lost.passed)
 
@@ -53,7 +53,7 @@ def _lost(setting: Setting, policy: Path) -> Outcome:
     more = f"--tasks {','.join(TASKS)} --groups {groups} --group-size {SIZE}"
 
     def prepare() -> None:
-        os.environ.update({faulty.LOG: str(log), faulty.DOOMED: str(doomed)})
+        os.environ.update({faulty.LOG: str(log), faulty.DOOMED: str(doomed), faulty.MEMBERS: str(SIZE)})
         put(loop, "samples_of", partial(_told, learned))
 
     told = ["--import", "benchmarks.faults.faulty"]
@@ -61,7 +61,7 @@ def _lost(setting: Setting, policy: Path) -> Outcome:
     if done.status not in (0, 3):
         return Outcome(f"one start lost for good: status {done.status}: {done.said[-300:]}", False)
     entries, lines = faulty.read(log), _lines(run)
-    struck = [name for kind, *name in entries if kind != "begun"]
+    struck = [name for kind, *name in entries if kind in faulty.KINDS]
     starts, taught = faulty.starts_of(entries), [json.loads(row) for row in learned.read_text().splitlines()]
     summary, wrong = json.loads((run / "summary.json").read_text()), []
     if len(struck) < ATTEMPTS or any(name != starts[doomed] for name in struck):
@@ -96,21 +96,22 @@ def infra_default(setting: Setting) -> Outcome:
         size = ["--steps", str(steps), "--eval-episodes", str(evaluated)]
         return ["train", "faulty", *size, "--seed", str(setting.seed), "--out", str(run)]
 
-    return _compared(setting, line, planned, patience=PATIENCE + TURN * everything)
+    return _compared(setting, line, planned, config.group_size, PATIENCE + TURN * everything)
 
 
-def _compared(setting: Setting, line: Callable[[Path], list[str]], planned: int, patience: float) -> Outcome:
+def _compared(setting: Setting, line: Callable[[Path], list[str]], planned: int, size: int, patience: float) -> Outcome:
     """A run without faults and one with them.
 
     Bit-identical weights and metrics, and the same success before and after, mean that no failure was scored; that
     every episode was counted once is counted besides.
     """
     calm, struck, log = (setting.folder / name for name in ("calm", "struck", "faults.jsonl"))
-    ended = [_run(line(run), run, at, patience, setting.seed) for run, at in ((calm, None), (struck, log))]
+    keys = {faulty.LOG: str(log), faulty.SEED: str(setting.seed), faulty.MEMBERS: str(size)}
+    ended = [_run(line(run), run, told, patience) for run, told in ((calm, {}), (struck, keys))]
     # 3: it learned nothing, which is not the question here.
     if any(done.status not in (0, 3) for done in ended):
         return Outcome("; ".join(f"status {done.status}: {done.said[-300:]}" for done in ended), False)
-    faults = [entry for entry in faulty.read(log) if entry[0] != "begun"]
+    faults = [entry for entry in faulty.read(log) if entry[0] in faulty.KINDS]
     lines, wanted = _lines(struck), _lines(calm)
     summary = json.loads((struck / "summary.json").read_text())
     infrastructure, training = summary["infra"], sum(split == "train" for _, _, split, _ in faults)
@@ -129,14 +130,9 @@ def _compared(setting: Setting, line: Callable[[Path], list[str]], planned: int,
     return Outcome(told + "".join(f"; {text}" for text in wrong), not wrong and len(kinds) == len(set(faulty.KINDS)))
 
 
-def _run(line: list[str], run: Path, log: Path | None, patience: float, seed: int) -> Ended:
+def _run(line: list[str], run: Path, told: dict[str, str], patience: float) -> Ended:
     more = ["--import", "benchmarks.faults.faulty", "--world-timeout", str(LIMIT)]
-    return train(
-        [*line, *more],
-        run.with_suffix(".log"),
-        lambda: os.environ.update({faulty.LOG: str(log), faulty.SEED: str(seed)} if log else {}),
-        patience,
-    )
+    return train([*line, *more], run.with_suffix(".log"), lambda: os.environ.update(told), patience)
 
 
 def _lines(run: Path) -> list[dict[str, Any]]:
