@@ -19,6 +19,9 @@ from training.losses import aggregate, clipped_surrogate, k3, masked, truncated_
 from training.samples import Sample, row_of
 from training.trainee import Trainee, padded, score
 
+MEASURED = 16
+"""Replies of each rank on which an update's KL is measured."""
+
 
 @dataclass(slots=True)
 class _Sums:
@@ -26,7 +29,6 @@ class _Sums:
 
     tokens: float = 0.0
     entropy: float = 0.0
-    kl: float = 0.0
     reference_kl: float = 0.0
     clipped: float = 0.0
     loss: float = 0.0
@@ -161,7 +163,23 @@ class Learner(Trainee):
                 dropped += not np.isfinite(norm)
         self.vlm.eval()
         self.vlm.weight_version += 1
-        return self._figures(sums, norms, dropped, worst)
+        figures = self._figures(sums, norms, dropped, worst)
+        return figures | ({"kl": self._moved(samples, step)} if surrogate else {})
+
+    @torch.no_grad()
+    def _moved(self, samples: Sequence[Sample], step: int) -> float:
+        """KL a token from the policy that played to the one that this update made, over some replies of each rank."""
+        drawn = stream(self.config.seed, "moved", step, rank()).permutation(len(samples))[:MEASURED]
+        chosen, moved, tokens = [samples[i] for i in drawn], 0.0, 0.0
+        for indices in self.batches([s.row for s in chosen]):
+            part = [chosen[i] for i in indices]
+            logps = score(self.vlm, [s.row for s in part]).logps
+            mask = padded([s.mask for s in part], logps)
+            old = padded([s.old_logps for s in part], logps)
+            moved += float(masked(k3(masked(old, mask), masked(logps, mask)), mask).sum())
+            tokens += float(mask.sum())
+        moved, tokens = all_reduce_sum([moved, tokens])
+        return moved / max(tokens, 1.0)
 
     def _gradients(self, samples: Sequence[Sample], sums: _Sums, fresh: bool, surrogate: bool) -> float | None:
         """Summed gradients of one mini-batch over all ranks; None where no rank has a token.
@@ -254,7 +272,6 @@ class Learner(Trainee):
         updates = max(1, len(norms) + dropped)
         figures = {
             "entropy": s.entropy / max(s.tokens, 1.0),
-            "kl": s.kl / max(s.tokens, 1.0),
             "clip": s.clipped / max(s.tokens, 1.0),
             "loss": s.loss / updates,
             "grad_norm": float(np.mean(norms)) if norms else 0.0,
@@ -278,5 +295,4 @@ class Learner(Trainee):
 def _count(sums: _Sums, scores: Scores, logp: Tensor, old: Tensor, mask: Tensor, stopped: Tensor) -> None:
     sums.tokens += float(mask.sum())
     sums.entropy += float(masked(scores.entropy, mask).sum())
-    sums.kl += float(masked(k3(old, logp), mask).sum())
     sums.clipped += float((stopped & mask).sum())

@@ -36,7 +36,7 @@ def records(path: Path) -> Iterator[Any]:
 
 def finished(run: Path, count: int) -> list[Path]:
     """The files of ``count`` offline runs, oldest first; W&B's service closes them a moment after ``finish``."""
-    for _ in range(200):
+    for _ in range(600):  # a minute: it is another process, and the machine may be busy
         files = sorted((run / "wandb").glob("offline-run-*/*.wandb"))
         kinds = [[r.WhichOneof("record_type") for r in records(file)] for file in files]
         if len(files) == count and all("exit" in seen for seen in kinds):
