@@ -135,7 +135,7 @@ class ContextBuilder:
         did = [self._told(decision, embodiment) for decision in last]
         # The codec's own words around what was typed may be special tokens.
         foreign = " ".join([observation["instruction"], *(describe(_taken(decision)) for decision in last)])
-        unchanged = bool(history) and same_frames(observation, history[-1].frames)
+        unchanged = bool(history) and frame_keys(observation) == dict(history[-1].frames)
         state = self.codec.observe(observation.get("proprio"), embodiment)
         system = self.codec.system(embodiment)
         while True:
@@ -247,9 +247,9 @@ def turn_text(instruction: str, state: str, did: Sequence[str] = (), unchanged: 
     return " ".join(part for part in (instruction, state, last) if part)
 
 
-def same_frames(observation: Observation, before: Mapping[str, str]) -> bool:
-    """Whether an observation shows, camera by camera, the frames of these keys."""
-    return {name: frame_key(frame) for name, frame in observation["frames"].items()} == dict(before)
+def frame_keys(observation: Observation) -> dict[str, str]:
+    """Camera name to key of what it shows, as decisions hold them."""
+    return {name: frame_key(frame) for name, frame in observation["frames"].items()}
 
 
 def _taken(decision: Decision) -> tuple[Action, ...]:

@@ -73,6 +73,10 @@ class TinyShape:
     patch_gain: float = 4.0
 
 
+SMALLEST = TinyShape(vision_depth=1, vision_hidden=32, vision_heads=2, hidden=64, layers=1, heads=2, feed_forward=64)
+"""For tests and drills, where the machinery counts and not what is learned."""
+
+
 def template_words(texts: Iterable[str]) -> list[str]:
     """Words outside double quotes, most frequent first, then by name."""
     counts: Counter[str] = Counter()

@@ -2,6 +2,9 @@
 
 import os
 import sys
+from pathlib import Path
+
+import pytest
 
 for name, value in {
     "OMP_NUM_THREADS": "1",
@@ -14,3 +17,13 @@ for name, value in {
     os.environ.setdefault(name, value)
 if sys.platform == "linux":
     os.environ.setdefault("MUJOCO_GL", "egl")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model that knows the words of ``fake_worlds.Strip``."""
+    from policy.tiny import SMALLEST, build_tiny
+
+    folder = tmp_path_factory.mktemp("model")
+    build_tiny(folder, ["go to the left edge", "go to the right edge"], seed=0, shape=SMALLEST)
+    return folder

@@ -12,21 +12,12 @@ from typing import Any
 import pytest
 
 from gui_env.tasks.click_button import ClickButton
-from policy.tiny import TinyShape, build_tiny
 from tests.synthetic import write_run
 from training.__main__ import COMMANDS, main
 from training.config import Config
 
-SHAPE = TinyShape(vision_depth=1, vision_hidden=32, vision_heads=2, hidden=64, layers=1, heads=2, feed_forward=64)
 STRIP = "gui/strip-v0"
 """A task of tests/fake_worlds.py, which a module named by --import registers."""
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    build_tiny(folder, ["go to the left edge", "go to the right edge"], seed=0, shape=SHAPE)
-    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -11,14 +11,12 @@ import torch
 
 from policy.families import ModelError
 from policy.packing import Row
-from policy.tiny import TinyShape, build_tiny
+from policy.tiny import SMALLEST, build_tiny
 from policy.value import ValueHead
 from policy.vlm import VLM
 from tests.fake_worlds import Strip
 from training.critic import Layout
 from training.losses import clipped_surrogate, masked
-
-SHAPE = TinyShape(vision_depth=1, vision_hidden=32, vision_heads=2, hidden=64, layers=1, heads=2, feed_forward=64)
 
 
 class Other(Strip):
@@ -29,7 +27,7 @@ class Other(Strip):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    build_tiny(folder, ["go left"], seed=0, shape=SHAPE)
+    build_tiny(folder, ["go left"], seed=0, shape=SMALLEST)
     return folder
 
 

@@ -18,7 +18,6 @@ from policy.agent import dialect_of
 from policy.codecs import codec_named
 from policy.context import ContextBuilder
 from policy.packing import Row
-from policy.tiny import TinyShape, build_tiny
 from policy.vlm import VLM
 from tests.fake_worlds import SIDE, Strip
 from training import checkpoint, worlds
@@ -33,15 +32,7 @@ from training.samples import samples_of
 from training.start import MissingCapability
 from training.update import Learner, _Sums
 
-SHAPE = TinyShape(vision_depth=1, vision_hidden=32, vision_heads=2, hidden=64, layers=1, heads=2, feed_forward=64)
 CONFIG = Config(reward={"task": 1.0}, beta=0.5, bf16=False, token_budget=64)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    build_tiny(folder, ["go to the left edge", "go to the right edge"], seed=0, shape=SHAPE)
-    return folder
 
 
 @pytest.fixture(autouse=True)

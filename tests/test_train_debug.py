@@ -26,7 +26,7 @@ from episode import Trajectory
 from policy.engine import Engine
 from policy.families import ModelError
 from policy.packing import Row
-from policy.tiny import TinyShape, build_tiny
+from policy.tiny import SMALLEST, build_tiny
 from policy.vlm import VLM
 from tests import fake_worlds
 from tests.fake_worlds import Strip
@@ -43,14 +43,13 @@ from training.samples import micro_batches
 from training.start import MissingCapability
 from training.update import Learner
 
-SHAPE = TinyShape(vision_depth=1, vision_hidden=32, vision_heads=2, hidden=64, layers=1, heads=2, feed_forward=64)
 TEXTS = ["go to the left edge", "go to the right edge", "click the button", "move the hand to the red marker"]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    build_tiny(folder, TEXTS, seed=0, shape=SHAPE)
+    build_tiny(folder, TEXTS, seed=0, shape=SMALLEST)
     return folder
 
 
@@ -428,7 +427,7 @@ def test_a_run_that_lost_the_model_it_is_compared_with_is_not_resumed(model: Pat
     start = shutil.copytree(model, tmp_path / "start")
     with pytest.raises(Interrupted):
         train(strip(start, steps=2, kl=0.1), tmp_path / "run", stop_at=1)
-    build_tiny(start, TEXTS, seed=1, shape=SHAPE)
+    build_tiny(start, TEXTS, seed=1, shape=SMALLEST)
     config, out = resumed(tmp_path / "run")
     with pytest.raises(CheckpointError, match="no longer the model that this run began with"):
         train(config, out, tmp_path / "run")

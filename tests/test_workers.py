@@ -30,7 +30,7 @@ from episode import (
     Trajectory,
     WorldError,
 )
-from policy.tiny import TinyShape, build_tiny
+from policy.tiny import SMALLEST, build_tiny
 from tests.faulty_worlds import Faulty, plant
 from tests.test_rollout import Expert, Wanderer, story
 from training import checks, worlds
@@ -47,7 +47,6 @@ FAULTS = {0: "raise", 1: "hang", 2: "kill", 3: "exit", 4: "nan", 5: "frame", 6: 
 """Seed to what happens once to one of its two episodes."""
 LIMIT = 5.0
 """Seconds: far more than a strip needs, also on a busy machine."""
-SHAPE = TinyShape(vision_depth=1, vision_hidden=32, vision_heads=2, hidden=64, layers=1, heads=2, feed_forward=64)
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +208,7 @@ def test_a_world_that_always_breaks_ends_the_rollout(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("model")
-    build_tiny(made, ["go to the left edge", "click the button", "move the hand"], seed=0, shape=SHAPE)
+    build_tiny(made, ["go to the left edge", "click the button", "move the hand"], seed=0, shape=SMALLEST)
     return made
 
 

@@ -296,7 +296,7 @@ def environment(wanted: Mapping[str, str]) -> Iterator[None]:
 
 
 class _Interrupts:
-    """In the parent: the first Ctrl-C asks the ranks to stop after their step, the second ends them at once."""
+    """In the parent: Ctrl-C ends the ranks; a patient one first asks them to stop after their step."""
 
     def __init__(self, workers: Sequence[Any], asked: Path, patient: bool) -> None:
         self.workers = workers

@@ -25,7 +25,6 @@ from episode import (
     Screen,
     Split,
     chunk_of,
-    frame_key,
     screen_action,
     stream,
 )
@@ -35,7 +34,7 @@ from gui_env.tasks import login_form, type_text
 from perception.questions import Question, screen_questions, table_questions
 from policy.codecs.base import written
 from policy.codecs.compact import BINS, LOCATIONS, Compact, locate
-from policy.context import same_frames, turn_text
+from policy.context import frame_keys, turn_text
 from sims.gallery import Gallery
 
 SKILLS = (
@@ -265,9 +264,9 @@ class DemoStream:
             advice = world.expert()
             name = content.pick(rng, tuple(info["subgoals"]))
             subgoal = name.replace("_", " "), bool(info["subgoals"][name])
-            unchanged = same_frames(observation, before)
-            yield Moment(observation, world.embodiment, world.scene(), advice, did, unchanged, subgoal)
-            before = {name: frame_key(frame) for name, frame in observation["frames"].items()}
+            shown = frame_keys(observation)
+            yield Moment(observation, world.embodiment, world.scene(), advice, did, shown == before, subgoal)
+            before = shown
             actions: Sequence[Any] = advice.actions
             if rng.random() < self._recipe.mistakes:
                 actions = _mistake(advice, did, world, rng)

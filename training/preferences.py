@@ -101,9 +101,8 @@ def ranked_pairs(scores: NDArray[np.float64], turns: Sequence[Hashable]) -> list
     """Candidates [C] of turns [C] as (better, worse): the best of a turn with its worst, the next best with the next.
 
     Equal scores (to rounding) say nothing and make no pair, nor does one that is not finite, which has no rank; of an
-    odd number the middle one is left out. With the
-    critic's turn advantages as scores these are SWEET-RL's pairs for turn-level DPO (there: drawn from the upper and
-    lower half).
+    odd number the middle one is left out. With the critic's turn advantages as scores these are SWEET-RL's pairs for
+    turn-level DPO (there: drawn from the upper and lower half).
     """
     places: dict[Hashable, list[int]] = {}
     for index, turn in enumerate(turns):

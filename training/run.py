@@ -104,6 +104,8 @@ class Run:
         require(config.algorithm, self.algorithm.needs, self.task_ids, self.pool)
         self.layout = layout_of(self.task_ids, self.pool) if Privileged in self.algorithm.needs else None
         source = checkpoint.find(resume) if resume is not None else None
+        if source is not None and (config.kl or self.algorithm.direct or self.algorithm.judges):
+            checkpoint.vouch(Path(config.policy))  # read again; of a run that begins, before any rank was started
         self.vlm = self._load(
             config.policy if source is None else source / checkpoint.MODEL, self.algorithm.critic, self._seen()
         )
@@ -133,7 +135,6 @@ class Run:
         self.journal = Journal(config, out, self.done.step, state.get("tracker")) if rank() == 0 else None
 
     def _load(self, folder: str | Path, value_head: bool = False, layout: Layout | None = None) -> VLM:
-        checkpoint.vouch(Path(folder))
         seen = 0 if layout is None else layout.size
         vlm = VLM.load(folder, value_head=value_head, device=device(), bf16=self.config.bf16, privileged=seen)
         if not self.config.train_vision:

@@ -110,18 +110,22 @@ class Learner(Trainee):
             yield decision, [next(in_order)[: len(g.reply_ids)] for g in decision.generations]
 
     @torch.no_grad()
+    def _again(self, samples: Sequence[Sample]) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor]]:
+        """By micro-batch: which samples, their log-probs now, the sampled ones, and the mask; 0 where it is False."""
+        for indices in self.batches([s.row for s in samples]):
+            part = [samples[i] for i in indices]
+            logps = score(self.vlm, [s.row for s in part]).logps.cpu()
+            mask = padded([s.mask for s in part], logps)
+            yield indices, masked(logps, mask), masked(padded([s.old_logps for s in part], logps), mask), mask
+
+    @torch.no_grad()
     def _rescored(self, samples: Sequence[Sample], sums: _Sums) -> tuple[list[Sample], float]:
         """The samples with log-probs of the weights as they are, and what truncated importance sampling weighs them.
 
         And the largest difference between these and the sampled ones: here alone both are at hand.
         """
         rescored, worst = list(samples), 0.0
-        for indices in self.batches([s.row for s in samples]):
-            chosen = [samples[i] for i in indices]
-            logps = score(self.vlm, [s.row for s in chosen]).logps.cpu()
-            mask = padded([s.mask for s in chosen], logps)
-            sampled = masked(padded([s.old_logps for s in chosen], logps), mask)
-            logps = masked(logps, mask)
+        for indices, logps, sampled, mask in self._again(samples):
             worst = max(worst, sums.compare(logps, sampled, mask))
             weights = truncated_weight(logps, sampled, self.config.importance_cap)
             for index, now, weight in zip(indices, logps.numpy(), weights.numpy(), strict=True):
@@ -166,17 +170,12 @@ class Learner(Trainee):
         figures = self._figures(sums, norms, dropped, worst)
         return figures | ({"kl": self._moved(samples, step)} if surrogate else {})
 
-    @torch.no_grad()
     def _moved(self, samples: Sequence[Sample], step: int) -> float:
         """KL a token from the policy that played to the one that this update made, over some replies of each rank."""
         drawn = stream(self.config.seed, "moved", step, rank()).permutation(len(samples))[:MEASURED]
         chosen, moved, tokens = [samples[i] for i in drawn], 0.0, 0.0
-        for indices in self.batches([s.row for s in chosen]):
-            part = [chosen[i] for i in indices]
-            logps = score(self.vlm, [s.row for s in part]).logps
-            mask = padded([s.mask for s in part], logps)
-            old = padded([s.old_logps for s in part], logps)
-            moved += float(masked(k3(masked(old, mask), masked(logps, mask)), mask).sum())
+        for _, logps, sampled, mask in self._again(chosen):
+            moved += float(masked(k3(sampled, logps), mask).sum())
             tokens += float(mask.sum())
         moved, tokens = all_reduce_sum([moved, tokens])
         return moved / max(tokens, 1.0)

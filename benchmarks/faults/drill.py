@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from policy.tiny import TinyShape, build_tiny
+from policy.tiny import SMALLEST, build_tiny
 from training import checkpoint
 from training.__main__ import main
 from training.distributed import environment
 
-SHAPE = TinyShape(vision_depth=1, vision_hidden=32, vision_heads=2, hidden=64, layers=1, heads=2, feed_forward=64)
 TASK = "gui/click-button-v0"
 PATIENCE = 900.0
 """Wall-clock seconds after which a run counts as hung."""
@@ -108,7 +107,7 @@ def model(setting: Setting) -> Path:
     folder = setting.folder / "model"
     # Apart: this process must stay fit to be forked.
     texts = ["click the button", "the named one"]
-    done = apart(lambda: build_tiny(folder, texts, seed=setting.seed, shape=SHAPE), setting.folder / "model.log")
+    done = apart(lambda: build_tiny(folder, texts, seed=setting.seed, shape=SMALLEST), setting.folder / "model.log")
     assert done.status == 0, done.said
     return folder
 
