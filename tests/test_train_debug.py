@@ -433,6 +433,15 @@ def test_a_run_that_lost_the_model_it_is_compared_with_is_not_resumed(model: Pat
         train(config, out, tmp_path / "run")
 
 
+def test_a_run_whose_metrics_were_removed_says_so_when_it_is_resumed(model: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        train(strip(model, steps=2), run, stop_at=1)
+    (run / "metrics.jsonl").unlink()
+    (said,) = train(strip(model, steps=2), run, run)["warnings"]
+    assert "metrics.jsonl ends 1 steps before the checkpoint" in said
+
+
 def test_modules_of_the_current_folder_are_found_when_a_run_is_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

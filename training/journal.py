@@ -36,6 +36,8 @@ class Journal:
         self.out = out
         self.lines, _ = (_cut(out / name, step) for name in (METRICS, TIMINGS))
         """Of ``metrics.jsonl`` so far, as many as the guards look at."""
+        self.lost = step - (self.lines[-1]["step"] if self.lines else 0)
+        """Steps of the checkpoint that ``metrics.jsonl`` does not reach: somebody removed or cut it."""
         self.progress = Progress(config.steps, step)
         resume = checkpoint.restored(TrackerState, tracker, f"the tracker of {out}'s checkpoint") if tracker else None
         self.tracker = Tracker(out, config.to_json(), resume=resume)

@@ -31,7 +31,7 @@ from training.critic import Layout
 from training.curriculum import plan, shown_groups
 from training.distributed import all_reduce_sum, any_rank, barrier, broadcast_module, device, gather_objects, rank
 from training.evaluate import evaluate
-from training.journal import Journal, write_whole
+from training.journal import METRICS, Journal, write_whole
 from training.judges import Judge
 from training.metrics import flat_groups, step_metrics, whole_groups
 from training.pool import WorldPool
@@ -133,6 +133,12 @@ class Run:
         self._timed: dict[str, float] = {}
         self._sight: probe.Sight | None = None
         self.journal = Journal(config, out, self.done.step, state.get("tracker")) if rank() == 0 else None
+        if self.journal is not None and self.journal.lost:
+            self._warn(
+                "lost",
+                f"{out / METRICS} ends {self.journal.lost} steps before the checkpoint that the run goes on from: "
+                "somebody removed or cut it, and the curves lack these steps",
+            )
 
     def _load(self, folder: str | Path, value_head: bool = False, layout: Layout | None = None) -> VLM:
         seen = 0 if layout is None else layout.size

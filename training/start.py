@@ -59,14 +59,19 @@ def layout_of(task_ids: Sequence[str], pool: WorldPool) -> Layout:
     return layout
 
 
+def require_empty(out: Path) -> None:
+    """Raise a ConfigError if there is a run in a folder already."""
+    if (out / "config.json").exists():
+        raise ConfigError(f"{out} already holds a run: give another --out, or --resume {out}")
+
+
 def begin_folder(config: Config, out: Path) -> None:
     """Make a new run's folder.
 
     Raises:
-        ConfigError: there is a run in it already.
+        ConfigError: there is a run in it already, or it cannot be made.
     """
-    if (out / "config.json").exists():
-        raise ConfigError(f"{out} already holds a run: give another --out, or --resume {out}")
+    require_empty(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -152,7 +152,7 @@ class Learner(Trainee):
         rescored = bool(self.config.importance_cap) and surrogate
         if rescored:
             samples, worst = self._rescored(samples, sums)
-        self.vlm.train()
+        self.vlm.eval()  # dropout would score another policy than the one that played
         for epoch in range(self.config.epochs):
             shuffled = stream(self.config.seed, "minibatches", step, epoch, rank()).permutation(len(samples))
             for part in np.array_split(shuffled, self.config.minibatches):
@@ -165,7 +165,6 @@ class Learner(Trainee):
                 norm = self.descend(step)
                 norms += [norm] if np.isfinite(norm) else []
                 dropped += not np.isfinite(norm)
-        self.vlm.eval()
         self.vlm.weight_version += 1
         figures = self._figures(sums, norms, dropped, worst)
         return figures | ({"kl": self._moved(samples, step)} if surrogate else {})

@@ -44,6 +44,8 @@ def run(argv: list[str]) -> dict[str, Any]:
         from training.loop import resumed
 
         default, folder = resumed(resume)
+        if default.imports:  # code that a file names: whoever got the run from somewhere else should know
+            say(f"imports {', '.join(default.imports)}, as {folder} did")
     else:
         default, folder = preset(argv[0] if named else "default"), None
     default = _with_terms(default, argv)
@@ -77,12 +79,14 @@ def _with_terms(default: Config, argv: list[str]) -> Config:
     return replace(default, reward={**default.reward, **new})
 
 
-def _check(config: Config) -> None:
-    """Complain about names before there is a run folder with nothing in it."""
+def _check(config: Config, out: Path) -> None:
+    """Complain about names before there is a run folder with nothing in it, and about one with another run in it."""
     from training.algorithms import require_groups
     from training.players import check_policy
+    from training.start import require_empty
     from training.worlds import resolve
 
+    require_empty(out)
     resolve(config.tasks)
     require_groups(config)
     check_policy(config.policy, config.codec)
@@ -94,7 +98,7 @@ def _train(config: Config, out: Path, resume: Path | None) -> dict[str, Any]:
     from training.report import ReportError, write_report
 
     if resume is None:
-        _check(config)
+        _check(config, out)
     say(f"run folder: {out}")
     try:
         summary = train(config, out, resume)
