@@ -15,8 +15,8 @@ from training import checkpoint
 from training.checkpoint import CheckpointError
 from training.config import PRESETS, ConfigError
 from training.journal import Journal, write_whole
-from training.run import Progressed
 from training.start import alone
+from training.summary import Progressed
 
 
 def write(folder: Path, step: int, score: float = 0.0) -> Path:

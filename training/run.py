@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import platform
-import resource
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +20,7 @@ from policy.codecs import codec_named
 from policy.context import ContextBuilder
 from policy.engine import Sampling
 from policy.vlm import VLM
-from training import checkpoint, guards, probe, record
+from training import checkpoint, guards, memory, probe, record
 from training.algorithms import algorithm, require_groups
 from training.config import Config
 from training.critic import Layout
@@ -38,6 +34,7 @@ from training.pool import WorldPool
 from training.rewards import RewardWeights
 from training.rollout import BrokenWorld, EpisodeSpec
 from training.start import layout_of, require
+from training.summary import LEARNED_NOTHING, Progressed, summarised
 from training.update import Learner
 from training.worlds import import_modules, resolve
 
@@ -47,8 +44,6 @@ RECENT = 10
 """Steps over whose success checkpoints are compared for the best."""
 FILMED = 2
 """Episodes a task that are kept of each evaluation."""
-LEARNED_NOTHING = 3
-"""Exit status of the command line after a run that learned nothing."""
 LONELY = 0.9
 """Share of decisions alone in their step group above which a step term is said to be idle."""
 
@@ -61,33 +56,6 @@ class NoVariance(HandeyeError):
     """In no group of the run did two episodes have different returns: it learned nothing."""
 
     status = LEARNED_NOTHING
-
-
-@dataclass
-class Progressed:
-    """What a run has done so far; all of it goes into checkpoints."""
-
-    step: int = 0
-    """Training steps completed."""
-    env_steps: int = 0
-    tokens: int = 0
-    episodes: int = 0
-    retried: int = 0
-    dropped: int = 0
-    """Episodes of groups that were left out because a world broke."""
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    """Of all ranks and their worlds together, on training alone."""
-    optimizer_steps: int = 0
-    bad_steps: int = 0
-    flat_steps: int = 0
-    recent: list[float] = field(default_factory=list)
-    """Mean success of each of the last steps: decides which checkpoint is the best."""
-    before: dict[str, Any] = field(default_factory=dict)
-    """The evaluation before training."""
-    after: dict[str, Any] = field(default_factory=dict)
-    warnings: dict[str, str] = field(default_factory=dict)
-    """What the guards said, by a short name; on the first rank."""
 
 
 class Run:
@@ -227,7 +195,7 @@ class Run:
         start = time.perf_counter()
         yield
         self._timed[name] = self._timed.get(name, 0.0) + time.perf_counter() - start
-        trim_memory()
+        memory.trim()
 
     def check(self, episodes: Sequence[Trajectory], dropped: Sequence[Trajectory]) -> None:
         """Every step: what broke, and how much of what the policy says depends on what it sees. At first it must."""
@@ -409,38 +377,9 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """``summary.json``, written by the first rank."""
-        scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
-        own, worlds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale, self.pool.usage()[1]
-        peak = all_reduce_sum([(own + worlds) / 2**20])[0]
-        picked, done = ("success", "n", "interval"), self.done
-        learned, why = guards.learned(done.before, done.after, done.optimizer_steps, done.step)
-        summary = {
-            "tasks": {
-                task_id: {
-                    when: {key: tasks[task_id][key] for key in picked}
-                    for when, tasks in (("before", done.before), ("after", done.after))
-                    if task_id in tasks
-                }
-                for task_id in self.task_ids
-            },
-            "learned": learned,
-            "status": LEARNED_NOTHING if learned is False else 0,
-            "verdict": why,
-            "warnings": list(done.warnings.values()),
-            "seconds": time.monotonic() - self._started,
-            "env_steps": done.env_steps,
-            "tokens": done.tokens,
-            "infra": {
-                "retried": done.retried,
-                "dropped": done.dropped,
-                "unevaluated": sum(
-                    figures["infra_errors"] for tasks in (done.before, done.after) for figures in tasks.values()
-                ),
-            },
-            "peak_memory_mb": peak,
-            "preset": self.config.preset,
-            "seed": self.config.seed,
-        }
+        self.done.seconds = time.monotonic() - self._started
+        peak = all_reduce_sum([(memory.peak() + self.pool.usage()[1]) / 2**20])[0]
+        summary = summarised(self.done, self.config, self.task_ids, peak)
         if self.journal is not None:
             write_whole(self.out / "summary.json", json.dumps(summary, indent=2) + "\n")
         return summary
@@ -452,9 +391,3 @@ def _digest(models: Sequence[VLM]) -> str:
     for tensor in (tensor for vlm in models for tensor in vlm.state_dict().values()):
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def trim_memory() -> None:
-    """Hand freed memory back: glibc keeps what tensors of ever new shapes leave behind, gigabytes after some steps."""
-    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -10,7 +10,7 @@ import psutil
 
 from benchmarks.faults.drill import Outcome, Setting
 from episode import Observation, Privileged, Rewindable
-from training.run import trim_memory
+from training import memory
 from training.worlds import all_tasks, make
 
 WARM = 0.2
@@ -90,5 +90,5 @@ def _bytes(tree: Any) -> int:
 
 def _resident(process: psutil.Process) -> int:
     gc.collect()
-    trim_memory()
+    memory.trim()
     return int(process.memory_info().rss)
