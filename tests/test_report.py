@@ -178,16 +178,17 @@ def test_no_run_folder(tmp_path: Path) -> None:
 
 
 PROBE = """<script>addEventListener("error", (e) => { document.body.dataset.error = e.message; });</script>"""
-ACT = """<script>setTimeout(() => {
+ACT = """<script>addEventListener("load", async () => {
   const player = document.querySelector(".player");
   const on = [...player.querySelectorAll("button")].find((b) => b.title === "step on");
   for (let i = 0; i < 9; i++) on.click();
+  await player.querySelector("img").decode();  // on a busy machine later than any delay one would guess
   document.body.dataset.seen = [
     document.querySelectorAll("#charts svg path.smooth").length > 8,
     player.querySelector(".place").textContent, player.querySelector(".verdict").textContent,
     player.querySelector("img").naturalWidth, document.querySelectorAll(".pair > .card").length,
   ].join("|");
-}, 300);</script>"""
+});</script>"""
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
