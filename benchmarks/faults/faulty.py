@@ -1,10 +1,11 @@
 """Imported by name (``--import``), so that the worker process has them too: worlds that break while being played.
 
-Of every hundred episodes, in whichever process, ten raise, one hangs and one kills its process: as it begins or at its
-first action. No more than two a start, as a third failure of one episode would be its last; and none that is begun
-again: a worker takes up to 64 episodes with it, of which one more would hang or kill, without end. Or one training
-start breaks at the first action of every attempt, and nothing else. A file, named in the environment, is the memory of
-all this; without it nothing breaks.
+Of a hundred episodes, in training and in both evaluations, ten raise, one hangs and one kills its process: as it begins
+or at its first action. Which, is drawn by the seed and the episode alone, whichever process plays it and when. No more
+than two a start, as a third failure of one episode would be its last; and none that is begun again: a worker takes up
+to 64 episodes with it, of which one more would hang or kill, without end. Or one training start breaks at the first
+action of every attempt, and nothing else. A file, named in the environment, is the memory of all this; without it
+nothing breaks.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import signal
 import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from episode import State, stream
 from gui_env.tasks.click_button import ClickButton
@@ -31,8 +34,8 @@ MEMBERS = "HANDEYE_FAULTS_MEMBERS"
 """In the environment: episodes of a training start; a held-out one has one."""
 DOOMED = "HANDEYE_FAULTS_DOOMED"
 """In the environment, where a start is to fail for good: how many training starts are begun before it."""
-KINDS = ("raise",) * 10 + ("hang", "kill")
-HUNDRED = 100
+SHARES = {"raise": 0.10, "hang": 0.01, "kill": 0.01}
+"""Of the episodes that are begun."""
 TWICE = 2
 
 
@@ -43,7 +46,8 @@ class Faulty:
     split: str
     _due = ("", "")
     """What strikes next, and when: as the episode begins, or at an action."""
-    _seeded = 0
+    _name = ("", "", 0)
+    """Task, when it is played (``train``, or ``before`` or ``after`` that), and seed."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         self._begin(seed or 0)
@@ -61,26 +65,27 @@ class Faulty:
         return world.advance(action)
 
     def _begin(self, seed: int) -> None:
-        self._due, self._seeded = ("", ""), seed
+        self._due = ("", "")
         if LOG not in os.environ:
             return
         lines = read(Path(os.environ[LOG]))
+        trained = any(when == "train" for _, _, when, _ in lines)
+        self._name = self.task_id, "train" if self.split == "train" else "after" if trained else "before", seed
         members = int(os.environ[MEMBERS]) if self.split == "train" else 1
-        fresh = sum(line == ["begun", *self._name()] for line in lines) < members
-        self._tell("begun" if fresh else "again")
+        member = lines.count(["begun", *self._name])
+        self._tell("begun" if member < members else "again")
         if DOOMED in os.environ:
-            starts = starts_of([*lines, ["begun", *self._name()]])
-            doomed = self._name() in starts and starts.index(self._name()) == int(os.environ[DOOMED])
+            starts = starts_of([*lines, ["begun", *self._name]])
+            doomed = list(self._name) in starts and starts.index(list(self._name)) == int(os.environ[DOOMED])
             self._due = ("raise", "acts") if doomed else ("", "")
             return
-        if not fresh:
+        if member == members:
             return
-        ticket = sum(line[0] == "begun" for line in lines)
-        draws = stream(int(os.environ[SEED]), "faults", ticket // HUNDRED)
-        drawn = draws.permutation(HUNDRED)[ticket % HUNDRED]
-        before = sum(line[1:] == self._name() for line in lines if line[0] in KINDS)
-        if drawn < len(KINDS) and before < TWICE:
-            self._due = KINDS[drawn], "begins" if ticket % 2 else "acts"
+        draws = stream(int(os.environ[SEED]), "faults", *self._name, member)
+        drawn = int(np.searchsorted(np.cumsum(list(SHARES.values())), draws.random(), side="right"))
+        before = sum(tuple(line[1:]) == self._name for line in lines if line[0] in SHARES)
+        if drawn < len(SHARES) and before < TWICE:
+            self._due = list(SHARES)[drawn], ("begins", "acts")[draws.integers(2)]
         self._strike("begins")
 
     def _strike(self, moment: str) -> None:
@@ -97,19 +102,16 @@ class Faulty:
 
     def _tell(self, what: str) -> None:
         with Path(os.environ[LOG]).open("a") as file:
-            file.write(json.dumps([what, *self._name()]) + "\n")
-
-    def _name(self) -> list[Any]:
-        return [self.task_id, self.split, self._seeded]
+            file.write(json.dumps([what, *self._name]) + "\n")
 
 
 def read(log: Path) -> list[list[Any]]:
-    """``[what, task, split, seed]`` of everything that was begun, again too, and that struck, in its order."""
+    """``[what, task, when, seed]`` of everything that was begun, again too, and that struck, in its order."""
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
 def starts_of(lines: list[list[Any]]) -> list[list[Any]]:
-    """The training starts, ``[task, split, seed]``, in the order in which they were first begun."""
+    """The training starts, ``[task, when, seed]``, in the order in which they were first begun."""
     starts: list[list[Any]] = []
     for what, *start in lines:
         if what == "begun" and start[1] == "train" and start not in starts:

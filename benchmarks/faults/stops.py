@@ -106,7 +106,8 @@ def disk_full(setting: Setting) -> Outcome:
     small = [_too_small(setting, policy, size) for size in (2, 3, 1, 4)[: setting.count(4)]]
     wrong += [text for text in small if text]
     mounted = [text for text in small if text is not None]
-    told = f"{len(chosen)} failing writes, {len(mounted)} file systems that were too small, {len(wrong)} wrong"
+    disks = f"{len(mounted)} file systems that were too small" if mounted else "none mounted here that is too small"
+    told = f"{len(chosen)} failing writes, {disks}, {len(wrong)} wrong"
     return Outcome(told + _told(wrong), not wrong)
 
 
