@@ -27,6 +27,7 @@ from episode import (
     screen_action,
     stream,
 )
+from gui_env.spaces import action_space
 
 SIDE = 32
 CELLS = 5
@@ -50,7 +51,7 @@ class Strip(gym.Env[Any, Any]):
         self.split: Split = split
         self.embodiment = Screen(SIDE, SIDE)
         self.observation_space = gym.spaces.Dict()
-        self.action_space = gym.spaces.Dict()
+        self.action_space = action_space(SIDE, SIDE)
         self.drawn = 0
         MADE.append(self)
 

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from gymnasium.spaces import Box
 
 from episode import (
+    Advice,
     Body,
     Keyed,
     Outcome,
@@ -302,6 +304,9 @@ def test_garbage_of_a_body_is_named() -> None:
         checks.observation(ARM | {"frames": {"top": np.zeros((5, 4, 3), np.uint8)}}, body, before)
 
 
+MOVES = Box(-1.0, 1.0, (4,), np.float32)
+
+
 @pytest.mark.parametrize(
     ("check", "says"),
     [
@@ -315,7 +320,9 @@ def test_garbage_of_a_body_is_named() -> None:
         (lambda: checks.flag(None, "terminated"), "terminated is True or False, not None"),
         (lambda: checks.state_key([1]), "a state key can be hashed; list cannot"),
         (lambda: checks.privileged(np.zeros(3, np.float32), 4), r"has shape \[3\], its layout 4 names"),
-        (lambda: checks.advice(None), "an expert gives an episode.Advice"),
+        (lambda: checks.advice(None, MOVES), "an expert gives an episode.Advice"),
+        (lambda: checks.advice(Advice(({"kind": 1},)), MOVES), "actions of the world's action_space, not {'kind': 1}"),
+        (lambda: checks.advice(Advice((np.full(4, np.nan, np.float32),)), MOVES), "action_space, not array.*nan"),
         (lambda: checks.task([]), "info is a dict, not list"),
     ],
 )

@@ -154,7 +154,9 @@ def find(resume: Path, option: str = "--resume") -> Path:
         NoCheckpoint: there is none.
         CheckpointError: it is damaged; the newest good one is then named.
     """
-    own = (resume / MARKER).is_file() or resume.name.startswith("step-")
+    resume = Path(os.path.abspath(resume))  # its run lies above it, also where it is the current folder
+    run = (resume / "checkpoints").is_dir() or (resume / "config.json").is_file()
+    own = (resume / MARKER).is_file() or (resume.name.startswith("step-") and not run)
     folder = resume.parent if own else resume / "checkpoints"
     there = listed(folder)
     if not resume.is_dir() or not there:

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
+from gymnasium import Space
 from numpy.typing import NDArray
 
 from episode import HAND, Advice, Embodiment, Observation, Outcome, Screen, Task, WorldError
@@ -103,9 +104,12 @@ def privileged(returned: Any, size: int) -> NDArray[np.float32]:
     return copied
 
 
-def advice(returned: Any) -> Advice:
+def advice(returned: Any, space: Space[Any]) -> Advice:
     if not isinstance(returned, Advice) or not returned.actions:
         raise WorldError(f"an expert gives an episode.Advice with at least one action, not {returned!r:.80}")
+    for action in returned.actions:
+        if not space.contains(action):
+            raise WorldError(f"an expert gives actions of the world's action_space, not {action!r:.200}")
     return returned
 
 

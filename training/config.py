@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -146,11 +147,16 @@ class Config:
     equal cost: where a run then ends depends on the machine, what it does until there does not."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "groups", "group_size", "batch", "epochs", "minibatches", "token_budget", "save_every"):
+        sizes = ("steps", "groups", "group_size", "batch", "epochs", "minibatches", "token_budget")
+        for name in (*sizes, "save_every", "keep", "episodes_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
-        if self.resample < 0:
-            raise ConfigError(f"resample = {self.resample}: must be 0 or more rounds")
+        for name in ("resample", "eval_episodes", "ranks"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be 0 or more")
+        for name, value in dataclasses.asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{name} = {value}: must be a finite number")
         if not self.world_timeout >= 0:
             raise ConfigError(
                 f"world_timeout = {self.world_timeout}: must be 0 (no process of their own) or more seconds"

@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from episode import Outcome, Split, Trajectory
+import numpy as np
+
+from episode import HandeyeError, Outcome, Split, Trajectory
 from policy.agent import Agent
 from training.distributed import gather_objects, share
 from training.pool import WorldPool
@@ -17,6 +19,10 @@ HELD_OUT_SEED = 1_000_000
 """Seeds from here on are never trained on."""
 RETURN = RewardWeights(task=1.0, subgoal=1.0)
 """What ``return`` means in an evaluation, whatever a run was trained on."""
+
+
+class Unsound(HandeyeError):
+    """A model's output is not finite, so that its success says nothing."""
 
 
 def wilson(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
@@ -62,6 +68,9 @@ def evaluate(
     Returns:
         ``{"tasks": {ID: {"success", "n", "interval", "return", "turns", "infra_errors"}}}``, the same on every rank.
         Means over no episode (``n`` is 0) are None.
+
+    Raises:
+        Unsound: the model's output was not finite.
     """
     # Task by task in turn, so that ranks and batches get an even mix.
     everything = [(task_id, i) for i in range(episodes) for task_id in task_ids]
@@ -77,9 +86,21 @@ def evaluate(
     rows = [
         (key, t.outcome.value, total(t, RETURN), len(t.decisions)) for key, t in zip(mine, trajectories, strict=True)
     ]
+    if broken := next((key for part in gather_objects(list(map(_unsound, trajectories))) for key in part if key), ""):
+        raise Unsound(
+            f"in {broken} the model's log-probs are not finite: what it says is noise, not a failure. Try "
+            "--bf16 False, or another checkpoint"
+        )
     # Sorted: what is summed, and in which order, must not depend on how many ranks there are.
     played = sorted(row for part in gather_objects(rows) for row in part)
     return {"tasks": {task_id: _figures([r for r in played if r[0][0] == task_id]) for task_id in task_ids}}
+
+
+def _unsound(trajectory: Trajectory) -> str:
+    """The task in which the model said something of a probability that is no number; empty where it did not."""
+    said = (g.logps for decision in trajectory.decisions for g in decision.generations)
+    sound = all(logps is None or np.isfinite(logps).all() for logps in said)
+    return "" if sound else trajectory.task.id
 
 
 def _figures(rows: Sequence[tuple[tuple[str, int], str, float, int]]) -> dict[str, Any]:

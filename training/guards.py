@@ -125,7 +125,7 @@ def _means(lines: Iterable[Mapping[str, Any]], prefix: str) -> list[float]:
 
 
 def _mean(lines: Sequence[Mapping[str, Any]], name: str) -> float:
-    values = [_of(line, name, math.nan) for line in lines]
+    values = [value for line in lines if not math.isnan(value := _of(line, name, math.nan))]
     return fmean(values) if values else math.nan
 
 

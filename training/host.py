@@ -152,9 +152,10 @@ class Host:
 
     def ask(self, number: int, name: str, *args: Any) -> Any:
         """An attribute of the world, or what a method of it returns."""
-        found = getattr(self._seats[number].world, name)
+        world = self._seats[number].world
+        found = getattr(world, name)
         if name == "expert":
-            return checks.advice(found())
+            return checks.advice(found(), world.action_space)
         return found(*args) if callable(found) else found
 
     def give(self, number: int) -> None:

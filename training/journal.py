@@ -46,13 +46,14 @@ class Journal:
         self.lines.append(_append(self.out / METRICS, metrics))
         guards.forget(self.lines)
         _append(self.out / TIMINGS, timings)
-        self.tracker.log(metrics, int(metrics["step"]))
+        with _writing(self.out / "wandb"):
+            self.tracker.log(metrics, int(metrics["step"]))
         self.progress.step(metrics)
 
     def evaluation(self, tasks: dict[str, Any], step: int, when: str) -> None:
         """A table, and a film of each task's first episode."""
-        self.tracker.evaluation(tasks, step, when)
         with _writing(self.out / "wandb"), tempfile.TemporaryDirectory() as folder:
+            self.tracker.evaluation(tasks, step, when)
             films = {}
             for episode in record.find(self.out / "episodes" / when):
                 if episode.name.endswith("-0"):

@@ -10,6 +10,7 @@ from policy.vlm import model_folder
 from training import checkpoint
 from training.config import Config
 from training.distributed import StopRequest, any_rank, is_first_process, launch
+from training.journal import METRICS
 from training.metrics import whole_groups
 from training.pool import open_pool
 from training.rewards import score
@@ -59,7 +60,9 @@ def resumed(resume: Path) -> tuple[Config, Path]:
 
 def _nothing_saved(run: Path) -> bool:
     """Whether a run was begun here and ended before its first checkpoint was whole."""
-    return (run / "config.json").is_file() and not checkpoint.listed(run / "checkpoints")
+    metrics = run / METRICS
+    learned = metrics.is_file() and metrics.stat().st_size > 0  # and its checkpoints were removed since
+    return (run / "config.json").is_file() and not checkpoint.listed(run / "checkpoints") and not learned
 
 
 def train_rank(config: Config, out: Path, resume: Path | None, stop_at: int | None) -> dict[str, Any]:
@@ -96,7 +99,7 @@ def train_rank(config: Config, out: Path, resume: Path | None, stop_at: int | No
                 algorithm.credit(episodes, config)
                 samples = samples_of(episodes, algorithm.critic, learner.layout)
                 surrogate = not (algorithm.expert or algorithm.direct)
-                figures |= learner.update(samples, run.done.step, surrogate)
+                figures |= learner.update(samples, run.done.step, surrogate, sampled=not algorithm.expert)
             run.log(episodes, dropped, figures)
             if run.done.step % config.save_every == 0 and run.more():
                 run.save()

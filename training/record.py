@@ -31,6 +31,13 @@ LONGEST_NAME = 100
 """Characters of a folder's name that a task's id may fill."""
 
 
+UNREADABLE = (
+    *(KeyError, TypeError, ValueError, AttributeError, IndexError, OSError, RecursionError),
+    *(SyntaxError, Image.DecompressionBombError),  # what Pillow says of a broken PNG, and of one that is far too large
+)
+"""What reading an episode that somebody changed may raise."""
+
+
 class RecordError(HandeyeError):
     """A folder that holds no episode of ours."""
 
@@ -85,10 +92,9 @@ def load(folder: Path) -> Trajectory:
         data = json.loads(path.read_text("utf-8"))
         if data["schema"] != SCHEMA_VERSION:
             raise RecordError(f"{path} has schema {data['schema']}; this version reads {SCHEMA_VERSION}")
-        frames = {key: np.asarray(Image.open(_frame_path(folder, key))) for key in data["frames"]}
+        frames = {key: np.asarray(Image.open(_frame_path(folder, key), formats=("PNG",))) for key in data["frames"]}
         return _trajectory(data, frames)
-    # SyntaxError is what Pillow says of a broken PNG.
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OSError, SyntaxError, RecursionError) as error:
+    except UNREADABLE as error:
         raise RecordError(f"{path} cannot be read as an episode: {type(error).__name__}: {error}") from error
 
 

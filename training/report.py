@@ -316,7 +316,11 @@ def _episodes(run: Path, gallery: Gallery, notices: list[str]) -> list[dict[str,
         key = (trajectory.task.id, moment.label)
         count[key] = count.get(key, 0) + 1
         if count[key] <= moment.most:
-            data = episode_data(trajectory, gallery, moment.label, pieces) | {"step": moment.step}
+            try:
+                data = episode_data(trajectory, gallery, moment.label, pieces) | {"step": moment.step}
+            except record.UNREADABLE as error:  # parts that do not fit each other
+                notices.append(f"{folder} cannot be shown as an episode: {type(error).__name__}: {error}")
+                continue
             shown.append(((trajectory.task.id, moment.order, moment.step or 0), data))
     return [data for _, data in sorted(shown, key=lambda pair: pair[0])]
 

@@ -25,7 +25,16 @@ from training.algorithms import algorithm, require_groups
 from training.config import Config
 from training.critic import Layout
 from training.curriculum import plan, shown_groups
-from training.distributed import all_reduce_sum, any_rank, barrier, broadcast_module, device, gather_objects, rank
+from training.distributed import (
+    all_reduce_sum,
+    any_rank,
+    barrier,
+    broadcast_module,
+    device,
+    gather_objects,
+    rank,
+    world_size,
+)
 from training.evaluate import evaluate
 from training.journal import METRICS, Journal, write_whole
 from training.judges import Judge
@@ -33,7 +42,7 @@ from training.metrics import flat_groups, step_metrics, whole_groups
 from training.pool import WorldPool
 from training.rewards import RewardWeights
 from training.rollout import BrokenWorld, EpisodeSpec
-from training.start import layout_of, require
+from training.start import go_on, layout_of, require
 from training.summary import LEARNED_NOTHING, Progressed, summarised
 from training.update import Learner
 from training.worlds import import_modules, resolve
@@ -96,11 +105,18 @@ class Run:
                 )
             if rank() == 0:
                 checkpoint.set_aside(source.parent, self.done.step)
+                go_on(config, out, self.done.step)
         self._saved = self.done.step if source is not None else None
         self._started, self._cpu = time.monotonic() - self.done.seconds, self._cpu_now()
         self._timed: dict[str, float] = {}
         self._sight: probe.Sight | None = None
         self.journal = Journal(config, out, self.done.step, state.get("tracker")) if rank() == 0 else None
+        if state.get("ranks", world_size()) != world_size():
+            self._warn(
+                "ranks",
+                f"the run goes on with {world_size()} ranks instead of {state['ranks']}, which share and shuffle their "
+                "work otherwise: it is another run from here than it would have been",
+            )
         if self.journal is not None and self.journal.lost:
             self._warn(
                 "lost",
@@ -364,6 +380,7 @@ class Run:
                 "progress": asdict(self.done),
                 "weight_version": self.vlm.weight_version,
                 "origin": self.origin,
+                "ranks": world_size(),
                 "tracker": self.journal.tracker_state(),
                 "score": sum(self.done.recent) / max(1, len(self.done.recent)),
             }

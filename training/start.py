@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from episode import HandeyeError
+from training.checkpoint import name_of
 from training.config import Config, ConfigError, dumps
 from training.critic import Layout
 from training.distributed import rank
@@ -79,13 +81,27 @@ def begin_folder(config: Config, out: Path) -> None:
     write_whole(out / "config.json", dumps(config))
 
 
+def go_on(config: Config, out: Path, step: int) -> None:
+    """Make a run's folder that of a run that goes on after ``step``: with its config, and without what it will redo."""
+    write_whole(out / "config.json", dumps(config))
+    (out / "summary.json").unlink(missing_ok=True)
+    for folder in (out / "episodes").glob("*"):
+        if folder.name == "after" or (folder.name.startswith("step-") and folder.name > name_of(step)):
+            shutil.rmtree(folder)
+
+
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
     """Keep other processes from writing into a run's folder; its first rank does, until it ends or is killed.
 
     Raises:
-        ConfigError: another one writes there.
+        ConfigError: another one writes there, or a folder in it is a link.
     """
+    for folder in ("checkpoints", "episodes", "nonfinite"):
+        for above, below, _ in os.walk(out / folder):
+            for path in (Path(above), *(Path(above, name) for name in below)):
+                if path.is_symlink():
+                    raise ConfigError(f"{path} is a link, and a run neither writes nor removes through one: remove it")
     if sys.platform == "win32" or rank() != 0:  # which has no such locks
         yield
         return

@@ -135,17 +135,21 @@ class Learner(Trainee):
 
     # --- learning
 
-    def update(self, samples: Sequence[Sample], step: int, surrogate: bool = True) -> dict[str, float]:
+    def update(
+        self, samples: Sequence[Sample], step: int, surrogate: bool = True, sampled: bool = True
+    ) -> dict[str, float]:
         """Learn from this rank's samples together with all other ranks'.
 
         Args:
             samples: rows with advantages; a rank may have none.
             step: number of the training step; keys the shuffling.
             surrogate: clipped surrogate; False is the log-likelihood weighted by the advantages.
+            sampled: whether the policy said these replies itself, so that its log-probs now and then are compared.
 
         Returns:
-            Figures for the log, the same on every rank. ``dropped`` counts optimiser steps that were left out because
-            something was not finite; ``logp_difference/…`` stands only where rollout and update were compared.
+            Figures for the log, the same on every rank, those alone that there was something to measure. ``dropped``
+            counts optimiser steps that were left out because something was not finite; ``logp_difference/…`` stands
+            only where rollout and update were compared.
         """
         self.set_rates(step)  # logged, also where no step is taken: a resumed run must not log what it began with
         sums, norms, dropped, worst, before = _Sums(), [], 0, 0.0, self.optimizer_steps
@@ -157,7 +161,7 @@ class Learner(Trainee):
             shuffled = stream(self.config.seed, "minibatches", step, epoch, rank()).permutation(len(samples))
             for part in np.array_split(shuffled, self.config.minibatches):
                 chosen = [samples[i] for i in part]
-                fresh = self.optimizer_steps == before and dropped == 0 and not rescored
+                fresh = sampled and self.optimizer_steps == before and dropped == 0 and not rescored
                 far = self._gradients(chosen, sums, fresh, surrogate)
                 if far is None:
                     continue
@@ -167,7 +171,7 @@ class Learner(Trainee):
                 dropped += not np.isfinite(norm)
         self.vlm.weight_version += 1
         figures = self._figures(sums, norms, dropped, worst)
-        return figures | ({"kl": self._moved(samples, step)} if surrogate else {})
+        return figures | ({"kl": self._moved(samples, step)} if surrogate and "entropy" in figures else {})
 
     def _moved(self, samples: Sequence[Sample], step: int) -> float:
         """KL a token from the policy that played to the one that this update made, over some replies of each rank."""
@@ -252,7 +256,7 @@ class Learner(Trainee):
             loss = loss + config.value * self._value_part(samples, scores.values, sums, valued)
         _count(sums, scores, logp.detach(), old, mask, stopped)
         far = 0.0
-        if fresh and surrogate:
+        if fresh:
             far = sums.compare(logp.detach(), old, mask)
         return loss, far
 
@@ -269,10 +273,6 @@ class Learner(Trainee):
         largest = max(gather_objects(worst))
         updates = max(1, len(norms) + dropped)
         figures = {
-            "entropy": s.entropy / max(s.tokens, 1.0),
-            "clip": s.clipped / max(s.tokens, 1.0),
-            "loss": s.loss / updates,
-            "grad_norm": float(np.mean(norms)) if norms else 0.0,
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "updates": float(len(norms)),
             "dropped": float(dropped),
@@ -280,10 +280,15 @@ class Learner(Trainee):
         if s.compared:
             figures["logp_difference/mean"] = s.difference / s.compared
             figures["logp_difference/max"] = largest
+        if not s.tokens:  # a step without variance measures nothing, and nothing is not 0
+            return figures
+        figures |= {"entropy": s.entropy / s.tokens, "clip": s.clipped / s.tokens, "loss": s.loss / updates}
+        if norms:
+            figures["grad_norm"] = float(np.mean(norms))
         if self.reference is not None:
-            figures["kl/reference"] = s.reference_kl / max(s.tokens, 1.0)
+            figures["kl/reference"] = s.reference_kl / s.tokens
         if self.config.importance_cap:
-            figures["importance"] = s.weights / max(s.tokens, 1.0)
+            figures["importance"] = s.weights / s.tokens
         if self.vlm.value_head is not None:
             figures["value/loss"] = s.value_loss / updates
         return figures

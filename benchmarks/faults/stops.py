@@ -90,6 +90,10 @@ def killed(setting: Setting) -> Outcome:
     return Outcome(f"{good} of {len(chosen)} bit-identical ({told})" + _told(wrong), not wrong)
 
 
+SMALL = (2048, 1024, 600, 300)
+"""Kilobytes of the file systems that are too small: full at a checkpoint, or as the first evaluation is written."""
+
+
 def disk_full(setting: Setting) -> Outcome:
     """Writes that fail; on Linux, where it may be mounted, also a real file system that is too small."""
     policy, reference, passed = _reference(setting)
@@ -103,7 +107,7 @@ def disk_full(setting: Setting) -> Outcome:
         trouble = trouble or _goes_on(policy, run, log)
         _keep(wrong, labels[index], trouble or ("another run" if digests(run) != wanted else ""))
         shutil.rmtree(run, ignore_errors=True)
-    small = [_too_small(setting, policy, size) for size in (2, 3, 1, 4)[: setting.count(4)]]
+    small = [_too_small(setting, policy, size) for size in SMALL[: setting.count(len(SMALL))]]
     wrong += [text for text in small if text]
     mounted = [text for text in small if text is not None]
     disks = f"{len(mounted)} file systems that were too small" if mounted else "none mounted here that is too small"
@@ -125,26 +129,27 @@ def _one_clear_error(status: int, said: str, failed: bool = True) -> str:
     return "" if status == 2 and said.count("error: ") == 1 and named else f"status {status}: {said[-300:]}"
 
 
-def _too_small(setting: Setting, policy: Path, megabytes: int) -> str | None:
+def _too_small(setting: Setting, policy: Path, kilobytes: int) -> str | None:
     """A run on a tmpfs of this size; None where it cannot be mounted."""
     if sys.platform != "linux" or os.geteuid():
         return None
-    place = setting.folder / f"small-{megabytes}"
+    place = setting.folder / f"small-{kilobytes}"
     place.mkdir()
     made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(place)], capture_output=True, check=False
     )
     if made.returncode:
         return None
     try:
         run = place / "run"
-        done = train(words(policy, run), setting.folder / f"small-{megabytes}.log")
+        tracked = partial(os.environ.update, WANDB_MODE="offline")  # as by default: its files lie there too
+        done = train(words(policy, run), setting.folder / f"small-{kilobytes}.log", tracked)
         if trouble := _one_clear_error(done.status, done.said, failed=False):
-            return f"{megabytes} MB: {trouble}"
+            return f"{kilobytes} kB: {trouble}"
         there = checkpoint.listed(run / "checkpoints")
-        return next((f"{megabytes} MB: {p.name}: {checkpoint.damage(p)}" for p in there if checkpoint.damage(p)), "")
+        return next((f"{kilobytes} kB: {p.name}: {checkpoint.damage(p)}" for p in there if checkpoint.damage(p)), "")
     finally:
-        subprocess.run(["umount", str(place)], check=False)
+        subprocess.run(["umount", "--lazy", str(place)], check=False)
 
 
 def _keep(wrong: list[str], label: str, trouble: str) -> None:
