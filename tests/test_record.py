@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from episode import (
     Body,
@@ -97,6 +98,19 @@ def test_what_is_no_episode_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text()[:50])
     with pytest.raises(RecordError, match="cannot be read"):
         record.load(tmp_path / "e")
+
+
+def test_a_frame_is_a_png_of_sane_size_or_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = trajectory()
+    record.save(written, tmp_path)
+    frame = tmp_path / "frames" / f"{next(iter(written.frames))}.png"
+    frame.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    with pytest.raises(RecordError, match="UnidentifiedImageError"):
+        record.load(tmp_path)
+    record.save(written, tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(RecordError, match="DecompressionBomb"):
+        record.load(tmp_path)
 
 
 def test_what_cannot_be_written_as_json_is_refused(tmp_path: Path) -> None:

@@ -163,6 +163,15 @@ def test_what_no_run_writes_is_one_clear_error_or_left_out(tmp_path: Path) -> No
         write_report(run)
 
 
+def test_an_episode_whose_parts_do_not_fit_is_a_notice(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", steps=3)
+    folder = run / "episodes" / "before" / "gui-login-0"
+    episode = record.load(folder)
+    episode.decisions[0].advantages = np.zeros(1, np.float32)
+    record.save(episode, folder)
+    assert "cannot be shown as an episode: IndexError" in write_report(run).read_text("utf-8")
+
+
 def test_a_report_is_not_written_through_a_link(tmp_path: Path) -> None:
     run, victim = write_run(tmp_path / "run", steps=3), tmp_path / "victim"
     victim.write_text("precious")
