@@ -97,7 +97,9 @@ def figures(folder: Path) -> dict[str, float]:
     """What one run came to: ``rate``, ``kl`` and, of a reward model, ``accuracy`` over its last pairs."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     late = lines[-max(1, len(lines) // 4) :]
-    found = {"rate": json.loads((folder / "preference.json").read_text())["rate"], "kl": late[-1]["kl/reference"]}
+    rate = json.loads((folder / "preference.json").read_text())["rate"]
+    # A step in which nothing was learned measured no KL.
+    found = {"rate": rate, "kl": next(line["kl/reference"] for line in reversed(lines) if "kl/reference" in line)}
     judged = [line for line in late if "reward_model/accuracy" in line]
     pairs = sum(line["reward_model/pairs"] for line in judged)
     if pairs:

@@ -329,3 +329,8 @@ MOVES = Box(-1.0, 1.0, (4,), np.float32)
 def test_garbage_beside_the_observation_is_named(check: Callable[[], Any], says: str) -> None:
     with pytest.raises(WorldError, match=says):
         check()
+
+
+def test_an_expert_may_move_in_any_float_type() -> None:
+    told = Advice((np.full(4, 0.5, np.float64),))
+    assert checks.advice(told, MOVES) is told

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import Space
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from episode import HAND, Advice, Embodiment, Observation, Outcome, Screen, Task, WorldError
@@ -108,7 +109,9 @@ def advice(returned: Any, space: Space[Any]) -> Advice:
     if not isinstance(returned, Advice) or not returned.actions:
         raise WorldError(f"an expert gives an episode.Advice with at least one action, not {returned!r:.80}")
     for action in returned.actions:
-        if not space.contains(action):
+        # A vector may be of any float type: it is told in the codec's grid, not executed as it is.
+        native = action.astype(space.dtype) if isinstance(space, Box) and isinstance(action, np.ndarray) else action
+        if not space.contains(native):
             raise WorldError(f"an expert gives actions of the world's action_space, not {action!r:.200}")
     return returned
 

@@ -88,8 +88,8 @@ def evaluate(
     ]
     if broken := next((key for part in gather_objects(list(map(_unsound, trajectories))) for key in part if key), ""):
         raise Unsound(
-            f"in {broken} the model's log-probs are not finite: what it says is noise, not a failure. Try "
-            "--bf16 False, or another checkpoint"
+            f"in {broken} the model's log-probs are not finite: what it says is noise, not a failure. "
+            "Give another checkpoint, or train again with --bf16 False"
         )
     # Sorted: what is summed, and in which order, must not depend on how many ranks there are.
     played = sorted(row for part in gather_objects(rows) for row in part)

@@ -17,7 +17,7 @@ from training.rewards import score
 from training.rollout import collect
 from training.run import Run
 from training.samples import samples_of
-from training.start import alone, begin_folder, read_config
+from training.start import alone, begin_folder, read_config, write_config
 
 
 class Interrupted(HandeyeError):
@@ -41,8 +41,8 @@ def train(config: Config, out: Path, resume: Path | None = None, *, stop_at: int
         checkpoint.find(resume)  # before any rank is started
     else:
         checkpoint.vouch(model_folder(config.policy))  # before anything is written or started
-        if resume is None and is_first_process():
-            begin_folder(config, out)
+        if is_first_process():
+            (begin_folder if resume is None else write_config)(config, out)
         resume = None  # killed before its first checkpoint: all of it again
     summary: dict[str, Any] = launch(
         train_rank, (config, out, resume, stop_at), min(config.ranks, config.groups), patient=True

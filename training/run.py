@@ -116,12 +116,14 @@ class Run:
                 "ranks",
                 f"the run goes on with {world_size()} ranks instead of {state['ranks']}, which share and shuffle their "
                 "work otherwise: it is another run from here than it would have been",
+                again=True,
             )
         if self.journal is not None and self.journal.lost:
             self._warn(
                 "lost",
                 f"{out / METRICS} ends {self.journal.lost} steps before the checkpoint that the run goes on from: "
                 "somebody removed or cut it, and the curves lack these steps",
+                again=True,
             )
 
     def _load(self, folder: str | Path, value_head: bool = False, layout: Layout | None = None) -> VLM:

@@ -78,12 +78,17 @@ def begin_folder(config: Config, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{out} cannot be made: {error}; give another --out") from error
+    write_config(config, out)
+
+
+def write_config(config: Config, out: Path) -> None:
+    """``config.json`` of a run, which is what the run does from now on."""
     write_whole(out / "config.json", dumps(config))
 
 
 def go_on(config: Config, out: Path, step: int) -> None:
     """Make a run's folder that of a run that goes on after ``step``: with its config, and without what it will redo."""
-    write_whole(out / "config.json", dumps(config))
+    write_config(config, out)
     (out / "summary.json").unlink(missing_ok=True)
     for folder in (out / "episodes").glob("*"):
         if folder.name == "after" or (folder.name.startswith("step-") and folder.name > name_of(step)):

@@ -86,7 +86,8 @@ def _check(config: Config, out: Path) -> None:
     from training.start import require_empty
     from training.worlds import resolve
 
-    require_empty(out)
+    if first_rank():  # another may look when the first has begun
+        require_empty(out)
     resolve(config.tasks)
     require_groups(config)
     check_policy(config.policy, config.codec)
