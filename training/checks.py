@@ -110,8 +110,9 @@ def advice(returned: Any, space: Space[Any]) -> Advice:
         raise WorldError(f"an expert gives an episode.Advice with at least one action, not {returned!r:.80}")
     for action in returned.actions:
         # A vector may be of any float type: it is told in the codec's grid, not executed as it is.
-        native = action.astype(space.dtype) if isinstance(space, Box) and isinstance(action, np.ndarray) else action
-        if not space.contains(native):
+        vector, box = isinstance(action, np.ndarray), isinstance(space, Box)
+        native = action.astype(space.dtype) if vector and box else action
+        if (box and not vector) or not space.contains(native):
             raise WorldError(f"an expert gives actions of the world's action_space, not {action!r:.200}")
     return returned
 
