@@ -9,8 +9,6 @@ from __future__ import annotations
 import faulthandler
 import os
 import pickle
-import resource
-import sys
 import threading
 import time
 from collections import defaultdict
@@ -40,7 +38,7 @@ from episode import (
     Task,
     WorldError,
 )
-from training import checks
+from training import checks, memory
 from training.worlds import all_tasks, import_modules, make
 
 FEW_THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS")}
@@ -172,8 +170,7 @@ class Host:
 
     def usage(self, number: int) -> tuple[float, int]:
         """CPU seconds of this process so far, and the most memory that it held, in bytes."""
-        scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
-        return time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+        return time.process_time(), memory.peak()
 
     def close(self) -> None:
         for world in [*(s.world for s in self._seats.values()), *(w for idle in self._idle.values() for w in idle)]:

@@ -128,7 +128,7 @@ def _compared(setting: Setting, line: Callable[[Path], list[str]], planned: int,
     kinds = Counter(kind for kind, *_ in entries)
     for kind, asked in faulty.SHARES.items():
         due = asked * kinds["begun"]
-        # Drawn one by one, and a start's third fault is left out: some three in a hundred.
+        # Drawn one by one, and a start's third fault is left out, as is one due in a worker that dies.
         if kinds[kind] < 0.95 * due - 3 * due**0.5:
             wrong.append(f"{kinds[kind]} × {kind} instead of about {due:.0f}")
     share = ", ".join(f"{kinds[kind]} × {kind}" for kind in faulty.SHARES) + f" of {kinds['begun']:,} episodes begun"
