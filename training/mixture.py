@@ -94,7 +94,7 @@ class Recipe:
             "gui/scroll-select-v0": 2.0,
             "gui/login-form-v0": 0.5,
             "gui/dismiss-popup-v0": 0.3,
-            "sims/push-to-zone-v0": 4.0,
+            "sims/push-to-zone-v0": 2.0,
             "sims/reach-v0": 0.5,
             "sims/touch-color-v0": 0.5,
             "sims/put-in-bowl-v0": 0.5,
