@@ -209,8 +209,9 @@ class Advice:
 
     actions: tuple[Action, ...]
     thought: str = ""
-    point: tuple[float, float, float] | None = None
-    """Where this decision wants the end effector to be (world frame, metres); a codec may write it as the thought."""
+    points: tuple[tuple[float, float, float], ...] = ()
+    """Places (world frame, metres) that a codec may write as the thought, each following from those before it: of what
+    this decision has to look at, if anything, and last where it wants the end effector to be."""
 
 
 @runtime_checkable

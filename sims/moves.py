@@ -5,12 +5,12 @@ Each looks at where things are now, so that an expert mends what went wrong: a t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sims.arm import FLOOR, WORKSPACE
+from sims.arm import FLOOR, WORKSPACE, clip
 from sims.rig import Rig
 from sims.setting import Point
 
@@ -28,6 +28,13 @@ STROKE = 0.09
 PUSHING = 0.03
 """The tip is lower than this to push: the pads then meet a thing below its middle, which does not topple it."""
 
+BLOCK = 0.019
+"""Half the width of a common thing."""
+SLACK = 0.02
+"""A push is over, along an axis, where less is missing."""
+LEAP = WORKSPACE.chunk * WORKSPACE.max_step
+"""Furthest that the tip goes in one decision, along an axis."""
+
 ROOM = 0.14
 """Metres from the middle, along x and y, up to which the hand gets around a thing with ease."""
 
@@ -41,8 +48,8 @@ class Intent:
     tip: NDArray[np.float64]
     grip: float
     thought: str
-    about: NDArray[np.float64]
-    """Where the thing lies that this decision is about."""
+    looks: tuple[NDArray[np.float64], ...] = ()
+    """Places of things that ``tip`` follows from, where it is no place that can be seen."""
 
 
 def at(point: NDArray[np.float64] | Point, height: float) -> NDArray[np.float64]:
@@ -57,14 +64,14 @@ def aside(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 def above(rig: Rig, name: str, grip: float) -> Intent:
     """Goes above a thing, at a height where nothing is in the way."""
-    return over(rig, rig.where(name), grip, f"go above the {name}", rig.where(name))
+    return over(rig.tip, rig.where(name), grip, f"go above the {name}")
 
 
-def over(rig: Rig, point: NDArray[np.float64], grip: float, thought: str, about: NDArray[np.float64]) -> Intent:
+def over(tip: NDArray[np.float64], point: NDArray[np.float64], grip: float, thought: str) -> Intent:
     """Goes over a point, at a height where nothing is in the way."""
-    if rig.tip[2] < TRAVEL - 0.02:
-        return Intent(at(rig.tip, TRAVEL), grip, "rise over the things", about)
-    return Intent(at(point, TRAVEL), grip, thought, about)
+    if tip[2] < TRAVEL - 0.02:
+        return Intent(at(tip, TRAVEL), grip, "rise over the things")
+    return Intent(at(point, TRAVEL), grip, thought)
 
 
 def pick(rig: Rig, name: str) -> Intent | None:
@@ -75,46 +82,91 @@ def pick(rig: Rig, name: str) -> Intent | None:
     if aside(tip, thing) > ALIGNED or rig.opening < 0.6:
         return above(rig, name, OPEN)
     if tip[2] - thing[2] > ALIGNED:
-        return Intent(thing, OPEN, f"lower the gripper around the {name}", thing)
-    return Intent(tip, CLOSED, f"grasp the {name}", thing)
+        return Intent(thing, OPEN, f"lower the gripper around the {name}")
+    return Intent(tip, CLOSED, f"grasp the {name}")
 
 
 def carry(rig: Rig, name: str, goal: str) -> Intent:
     """Lifts the thing that is held and brings it over another."""
     there, tip = rig.where(goal), rig.tip
     if tip[2] < TRAVEL - 0.02:
-        return Intent(at(tip, TRAVEL), CLOSED, f"lift the {name}", there)
-    return Intent(at(tip + there - rig.where(name), TRAVEL), CLOSED, f"carry the {name} over the {goal}", there)
+        return Intent(at(tip, TRAVEL), CLOSED, f"lift the {name}")
+    return Intent(at(tip + there - rig.where(name), TRAVEL), CLOSED, f"carry the {name} over the {goal}")
 
 
 def push(rig: Rig, name: str, spot: NDArray[np.float64] | Point, slack: float) -> Intent:
-    """Pushes a thing over the table to ``spot``, with the fingers closed: first along the axis where less is missing.
+    """Pushes a thing over the table to ``spot``, with the fingers closed; see :func:`stroke`."""
+    if rig.held:
+        return _put_down(rig)
+    thing, radius = rig.where(name), rig.setting.thing(name).radius
+    found = stroke(name, rig.tip, rig.opening, thing, at(spot, thing[2]), radius, slack)
+    return found or pick(rig, name) or _put_down(rig)  # too near to the edge: pulled inwards first
+
+
+def stroke(
+    name: str,
+    tip: NDArray[np.float64],
+    opening: float,
+    thing: NDArray[np.float64],
+    spot: NDArray[np.float64],
+    radius: float,
+    slack: float,
+) -> Intent | None:
+    """The next decision of pushing a thing to ``spot``, first along the axis where less is missing.
 
     Strokes run along x or y because the fingers are a square that stays aligned with the world: a face pushes straight,
     an edge turns the thing away. The shorter way is left out where less than ``slack`` metres are missing.
+
+    Returns:
+        None where the hand cannot get behind the thing.
     """
-    thing, tip = rig.where(name), rig.tip
-    if rig.held:
-        return _put_down(rig)
-    missing = np.asarray(spot)[:2] - thing[:2]
+    missing, looks = (spot - thing)[:2], (thing, spot)
     less, more = np.argsort(np.abs(missing))
     axis = less if abs(missing[less]) > slack else more
-    sign, reach = (1.0 if missing[axis] > 0 else -1.0), rig.setting.thing(name).radius + FINGER
+    sign, reach = (1.0 if missing[axis] > 0 else -1.0), radius + FINGER
     behind = thing.copy()
     behind[axis] -= sign * (reach + RUN_UP)
-    if abs(behind[axis]) > WORKSPACE.high[axis] + ALIGNED:  # too near to the edge: pulled inwards first
-        return pick(rig, name) or _put_down(rig)
+    if abs(behind[axis]) > WORKSPACE.high[axis] + ALIGNED:
+        return None
     gap = sign * (thing[axis] - tip[axis]) - reach
     low, off = tip[2] < TRAVEL - 0.02, abs(thing[1 - axis] - tip[1 - axis])
-    if low and rig.opening > 0.3:  # whatever is between the fingers would be grasped
-        return Intent(at(tip, TRAVEL), OPEN, "rise with open fingers", thing)
+    if low and opening > 0.3:  # whatever is between the fingers would be grasped
+        return Intent(at(tip, TRAVEL), OPEN, "rise with open fingers", looks)
     if off < FINGER and gap > -FINGER and tip[2] < PUSHING:
         end = at(tip, FLOOR)
         end[axis] = tip[axis] + sign * min(STROKE, abs(spot[axis] - tip[axis]) - reach)
-        return Intent(end, CLOSED, f"push the {name}", thing)
+        return Intent(end, CLOSED, f"push the {name}", looks)
     if off < 0.8 * FINGER and not low and RUN_UP / 2 < gap < 2 * RUN_UP:
-        return Intent(at(tip, FLOOR), CLOSED, f"lower the fingers behind the {name}", thing)
-    return over(rig, behind, CLOSED, f"go behind the {name}", thing)
+        return Intent(at(tip, FLOOR), CLOSED, f"lower the fingers behind the {name}", looks)
+    return replace(over(tip, behind, CLOSED, f"go behind the {name}"), looks=looks)
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A moment of pushing: places in metres, the gripper's opening in [0, 1]."""
+
+    tip: NDArray[np.float64]
+    opening: float
+    thing: NDArray[np.float64]
+    spot: NDArray[np.float64]
+
+
+def imagined_push(rng: np.random.Generator) -> Push:
+    """A moment of a push as :func:`stroke` would have it, without physics: the thing goes as far as the fingers do."""
+    thing, spot = (np.array([*rng.uniform(-ROOM, ROOM, 2), BLOCK]) for _ in range(2))
+    tip, opening = clip(rng.uniform(WORKSPACE.low, WORKSPACE.high)), float(rng.choice([0.0, 0.0, 0.5, 1.0]))
+    for _ in range(int(rng.integers(8))):
+        intent = stroke("thing", tip, opening, thing, spot, BLOCK, SLACK)
+        if intent is None or aside(thing, spot) < SLACK:
+            break
+        before, tip = tip, clip(tip + np.clip(intent.tip - tip, -LEAP, LEAP) + rng.normal(0.0, 0.004, 3))
+        opening = (intent.grip + 1) / 2
+        if max(before[2], tip[2]) < PUSHING:
+            axis = int(np.argmax(np.abs(tip - before)[:2]))
+            ahead = np.sign(tip[axis] - before[axis])
+            thing = thing.copy()
+            thing[axis] = ahead * max(ahead * thing[axis], ahead * tip[axis] + BLOCK + FINGER)
+    return Push(tip, opening, thing, spot)
 
 
 def _put_down(rig: Rig) -> Intent:
@@ -123,5 +175,5 @@ def _put_down(rig: Rig) -> Intent:
     inwards = np.clip(held, -ROOM, ROOM) - held
     inwards[2] = rig.setting.thing(rig.held).radius - held[2]
     if np.abs(inwards).max() > ALIGNED:
-        return Intent(tip + inwards, CLOSED, f"put the {rig.held} down", held)
-    return Intent(tip, OPEN, f"let go of the {rig.held}", held)
+        return Intent(tip + inwards, CLOSED, f"put the {rig.held} down")
+    return Intent(tip, OPEN, f"let go of the {rig.held}")

@@ -258,10 +258,10 @@ class ArmWorld(gym.Env[Observation, NDArray[np.float32]]):
 
     def expert(self) -> Advice:
         intent = self.plan()
-        # Where the hand should be, not where the thing lies: motion is then the difference of two places.
-        x, y, z = (float(v) for v in intent.tip)
+        # Last where the hand should be, not where the thing lies: motion is then the difference of two places.
+        points = tuple((float(x), float(y), float(z)) for x, y, z in (*intent.looks, intent.tip))
         actions = chunk_of(self.embodiment, (intent.tip - self.rig.tip).tolist(), intent.grip)
-        return Advice(tuple(actions), intent.thought, (x, y, z))
+        return Advice(tuple(actions), intent.thought, points)
 
     def scene(self) -> list[SceneObject]:
         rig = self.rig

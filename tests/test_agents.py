@@ -40,6 +40,7 @@ from policy.agent import (
     last_cursor,
 )
 from policy.codecs import CODECS
+from policy.codecs.compact import PLACES
 from policy.codecs.placed import Placed
 from policy.context import ContextBuilder, Prompt
 from policy.engine import Sampling
@@ -105,7 +106,7 @@ def test_expert_goes_through_the_grid() -> None:
     """The expert's (0, 0) lies in bin 0, whose centre is pixel 2; 31 mm become 2 bins of 15 mm."""
     agent: Agent = ExpertAgent(COMPACT, thought="words")
     click = FakeWorld(SCREEN, Advice((screen_action("click", 0, 0),), thought="there"))
-    move = FakeWorld(BODY, Advice(tuple(chunk_of(BODY, (0.031, 0, 0), -1.0)), point=(0, 0, 0)))
+    move = FakeWorld(BODY, Advice(tuple(chunk_of(BODY, (0.031, 0, 0), -1.0)), points=((0, 0, 0),)))
     first, second = agent.act([request(SCREEN, click), request(BODY, move)])
     assert first.generations == second.generations == []
     assert np.array_equal(first.reply.actions[0]["position"], [2, 2]) and first.reply.thought == "there"
@@ -150,8 +151,9 @@ def test_every_compact_reply_fits(vlm: VLM) -> None:
         reply = COMPACT.format(Advice((action,), thought), SCREEN, True)
         assert len(context.reply_ids(reply)) <= COMPACT.max_tokens, reply
         assert ('think"a long story' in reply) == (not action["text"])
-    reply = COMPACT.format(Advice(tuple(chunk_of(BODY, (0.1, 0.1, 0.1), 1.0)), point=(0, 0, 0)), BODY, True)
-    assert len(context.reply_ids(reply)) == 9
+    for places in (1, PLACES):
+        advice = Advice(tuple(chunk_of(BODY, (0.1, 0.1, 0.1), 1.0)), points=((0, 0, 0),) * places)
+        assert len(context.reply_ids(COMPACT.format(advice, BODY, True))) == 6 + 3 * places <= COMPACT.max_tokens
 
 
 def test_random_agent_is_a_function_of_the_seed() -> None:

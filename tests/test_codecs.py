@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import string
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -103,7 +104,7 @@ def test_body_round_trip(codec: Codec, data: st.DataObject) -> None:
     unit, most = (0.015, 10) if codec is COMPACT else (0.001, 150)
     delta = [data.draw(st.integers(-most, most)) * unit for _ in range(3)]
     grip = data.draw(st.sampled_from([-1.0, 1.0]))
-    advice = Advice(tuple(chunk_of(BODY, delta, grip)), point=(0.05, -0.1, 0.02))
+    advice = Advice(tuple(chunk_of(BODY, delta, grip)), points=((0.05, -0.1, 0.02),))
     for thought in (False, True):
         reply = codec.parse(codec.format(advice, BODY, thought), BODY)
         assert reply.valid and len(reply.actions) == BODY.chunk
@@ -149,10 +150,15 @@ def test_what_compact_says() -> None:
     assert say("key", text="enter") == 'key"enter"'
     assert [say("wait"), say("done"), say("noop")] == ["wait", "done", "noop"]
     # Steps of 0.03 m, 5 a chunk: a bin is 1.5 cm; x = -0.2 + 0.4 * (20.5 / 32) lies in bin 20.
-    advice = Advice(tuple(chunk_of(BODY, (0.031, -0.015, 0.0), -1.0)), point=(0.056, 0.0, 0.0))
+    advice = Advice(tuple(chunk_of(BODY, (0.031, -0.015, 0.0), -1.0)), points=((0.056, 0.0, 0.0),))
     assert COMPACT.format(advice, BODY, False) == "<a2><a-1><a0>close"
     assert COMPACT.format(advice, BODY, True) == "at<loc_20><loc_16><loc_0><a2><a-1><a0>close"
     assert COMPACT.parse("at<loc_20><loc_16><loc_0><a2><a-1><a0>close", BODY).thought == "at (0.056, 0.006, 0.005)"
+    pushing = replace(advice, points=((0.0, 0.0, 0.0), (0.056, 0.0, 0.0)))
+    both = "at<loc_16><loc_16><loc_0><loc_20><loc_16><loc_0><a2><a-1><a0>close"
+    assert COMPACT.format(pushing, BODY, True) == both
+    assert COMPACT.parse(both, BODY).thought == "at (0.006, 0.006, 0.005), (0.056, 0.006, 0.005)"
+    assert not COMPACT.parse("at<loc_20><loc_16><a2><a-1><a0>close", BODY).valid
     thinking = Advice((screen_action("click", 14, 38),), thought='press  "ok"')
     assert COMPACT.format(thinking, SCREEN, True) == "think\"press 'ok'\"click<loc_3><loc_9>"
 

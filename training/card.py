@@ -23,6 +23,7 @@ SKILLS = {
     "spot": "place of a named thing in one camera's frame",
     "name": "thing at a place in the world",
     "aim": "arithmetic of a motion from hand to place, without a picture",
+    "stroke": "the next motion of a push from hand, thing and goal, without a picture",
     "done": "whether a sub-goal of the task is held",
     "act": "what the expert would do now, word for word",
 }

@@ -33,9 +33,10 @@ from gui_env.gallery import random_screen
 from gui_env.tasks import login_form, type_text
 from perception.questions import Question, screen_questions, table_questions
 from policy.codecs.base import written
-from policy.codecs.compact import BINS, LOCATIONS, Compact, locate
+from policy.codecs.compact import BINS, LOCATIONS, Compact, bins_of, centre, locate
 from policy.context import frame_keys, turn_text
 from sims.gallery import Gallery
+from sims.moves import BLOCK, SLACK, imagined_push, stroke
 
 SKILLS = (
     "point",
@@ -53,6 +54,7 @@ SKILLS = (
     "spot",
     "name",
     "aim",
+    "stroke",
     "done",
     "act",
 )
@@ -146,7 +148,7 @@ class Mixture:
         rng = stream(self.seed, self.split, "table", index)
         frames, objects, proprio, body = self._gallery.sample(int(rng.integers(2**40)))
         questions = self._about_table(frames, objects, body, rng, 2 * self.recipe.questions // 3)
-        questions += [self._aim(rng, body, proprio) for _ in range(self.recipe.questions - len(questions))]
+        questions += self._sums(rng, body, proprio, self.recipe.questions - len(questions))
         return Item(_views({c: frames[c] for c in body.cameras}, objects), tuple(questions))
 
     def demo(self, world: str, index: int) -> Item:
@@ -168,7 +170,7 @@ class Mixture:
         else:
             body = embodiment
             asked = self._about_table(observation["frames"], objects, body, rng, 2 * count // 3)
-            asked += [self._aim(rng, body, observation["proprio"]) for _ in range(count - len(asked))]
+            asked += self._sums(rng, body, observation["proprio"], count - len(asked))
         return Item(_views(observation["frames"], objects), (act, done, *asked))
 
     def _about_table(
@@ -203,8 +205,12 @@ class Mixture:
         asked = f"{phrase.format(*texts)} type {('user', 'password')[which]}"
         return Question("copy", asked, f'type"{texts[which]}"')
 
+    def _sums(self, rng: np.random.Generator, body: Body, proprio: NDArray[np.float32], count: int) -> list[Question]:
+        """Arithmetic without a picture, which is not learned from images alone."""
+        return [self._stroke(rng, body) if i % 2 else self._aim(rng, body, proprio) for i in range(count)]
+
     def _aim(self, rng: np.random.Generator, body: Body, proprio: NDArray[np.float32]) -> Question:
-        """Arithmetic without a picture: from here to there, in bins. Differences are not learned from images alone."""
+        """From here to there, in bins."""
         low, high = np.asarray(body.low), np.asarray(body.high)
         hand, target = rng.uniform(low, high), rng.uniform(low, high)
         if rng.random() < 0.5:
@@ -213,6 +219,21 @@ class Mixture:
         move = self.codec.format(Advice(tuple(chunk_of(body, (target - hand).tolist(), 1.0))), body, thought=False)
         # The answer begins where the thought would have ended; the gripper is not part of the sum.
         return Question("aim", f"{state}\0at{locate(target, body)}", move.removesuffix("open"))
+
+    def _stroke(self, rng: np.random.Generator, body: Body) -> Question:
+        """How to go on pushing, given where hand, thing and goal are: an axis to choose, and a way around the thing."""
+        while True:
+            moment = imagined_push(rng)
+            # Decided from what the text says, so that the same text never asks for two things.
+            tip, thing, spot = (centre(bins_of(p, body), body) for p in (moment.tip, moment.thing, moment.spot))
+            intent = stroke("thing", tip, moment.opening, thing, spot, BLOCK, SLACK)
+            if intent is not None:
+                break
+        state = self.codec.observe(np.array([*tip, moment.opening, 0.0], np.float32), body)
+        actions = chunk_of(body, (intent.tip - tip).tolist(), intent.grip)
+        x, y, z = (float(v) for v in intent.tip)
+        answer = self.codec.format(Advice(tuple(actions), points=((x, y, z),)), body, True)
+        return Question("stroke", f"{state}\0at{locate(thing, body)}{locate(spot, body)}", answer.removeprefix("at"))
 
 
 @dataclass(frozen=True, slots=True)

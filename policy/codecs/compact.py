@@ -7,13 +7,14 @@ axis; a bin means its centre. Bins ``<a-10>`` .. ``<a10>`` are tenths of the fur
     click<loc_3><loc_9>      double..  right..      drag<loc_3><loc_9><loc_20><loc_9>    scroll<loc_3><loc_9><a3>
     type"text"  key"enter"   wait  done  noop       <a2><a-1><a0>open    at<loc_4><loc_5><loc_1><a2><a-1><a0>close
 
-A thought is ``think"..."`` before a screen action, as much as the reply has room for; on a body it is ``at`` with the
-place that the decision is about.
+A thought is ``think"..."`` before a screen action, as much as the reply has room for; on a body it is ``at`` with up to
+three places: of what the decision looks at, if it has to, and where it takes the hand.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,8 +48,10 @@ _BIN = r"<a(-?[0-9]{1,6})>"
 _STRING = r'"((?:[^"\\]|\\.)*)"'
 _WORD = re.compile(r"[a-z_]*")
 _THINK = re.compile("think" + _STRING, re.DOTALL)
-_MOVE = re.compile(rf"(?:at{_LOC}{_LOC}{_LOC})?{_BIN}{_BIN}{_BIN}(open|close)")
-_MOVE_USAGE = "[at<loc_x><loc_y><loc_z>]<a..><a..><a..>open or ...close"
+PLACES = 3
+"""Most places of a thought."""
+_MOVE = re.compile(rf"(?:at((?:(?:{_LOC}){{3}}){{1,{PLACES}}}))?{_BIN}{_BIN}{_BIN}(open|close)")
+_MOVE_USAGE = "[at<loc_x><loc_y><loc_z>..]<a..><a..><a..>open or ...close"
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,8 @@ class Compact:
 
     def format(self, advice: Advice, embodiment: Embodiment, thought: bool) -> str:
         if isinstance(embodiment, Body):
-            at = "at" + locate(advice.point, embodiment) if thought and advice.point is not None else ""
-            return at + _format_move(advice, embodiment)
+            places = [locate(point, embodiment) for point in advice.points[-PLACES:]] if thought else []
+            return "".join(["at", *places] if places else []) + _format_move(advice, embodiment)
         action = _format_screen(advice, embodiment)
         said = _tame(advice.thought, self.max_tokens - _tokens(action)) if thought else ""
         return f'think"{said}"{action}' if said else action
@@ -135,9 +138,22 @@ def pixel_of_location(location: int, side: int) -> int:
 
 def locate(point: tuple[float, ...] | NDArray[np.float64], body: Body) -> str:
     """Three location tokens for a point in the world frame; a point beyond the body's reach takes the nearest bin."""
+    return "".join(f"<loc_{b}>" for b in bins_of(point, body))
+
+
+def bins_of(point: tuple[float, ...] | NDArray[np.float64], body: Body) -> NDArray[np.int64]:
+    """[3] the bins in which a point of the world lies, or the nearest ones."""
     low, high = np.asarray(body.low), np.asarray(body.high)
-    bins = np.floor((np.asarray(point) - low) / (high - low) * LOCATIONS).clip(0, LOCATIONS - 1)
-    return "".join(f"<loc_{int(b)}>" for b in bins)
+    shares = (np.asarray(point, np.float64) - low) / (high - low)
+    bins: NDArray[np.int64] = np.floor(shares * LOCATIONS).clip(0, LOCATIONS - 1).astype(np.int64)
+    return bins
+
+
+def centre(bins: Sequence[int] | NDArray[np.int64], body: Body) -> NDArray[np.float64]:
+    """The middle of three bins, metres: the inverse of :func:`locate`, but for half a bin."""
+    low, high = np.asarray(body.low), np.asarray(body.high)
+    middle: NDArray[np.float64] = low + (np.asarray(bins) + 0.5) / LOCATIONS * (high - low)
+    return middle
 
 
 def _tokens(action: str) -> int:
@@ -207,13 +223,13 @@ def _read_move(text: str, body: Body) -> tuple[list[Action], str]:
         raise Misread(f"expected {_MOVE_USAGE} and nothing else, got {excerpt(text)}")
     thought = ""
     if parts[1] is not None:
-        bins = np.array([_within(n, 0, LOCATIONS - 1, "location") for n in parts.groups()[:3]])
-        low, high = np.asarray(body.low), np.asarray(body.high)
-        x, y, z = low + (bins + 0.5) / LOCATIONS * (high - low)
-        thought = f"at ({x:.3f}, {y:.3f}, {z:.3f})"
+        bins = [_within(n, 0, LOCATIONS - 1, "location") for n in re.findall(_LOC, parts[1])]
+        places = [centre(bins[i : i + 3], body) for i in range(0, len(bins), 3)]
+        thought = "at " + ", ".join(f"({x:.3f}, {y:.3f}, {z:.3f})" for x, y, z in places)
     unit = body_limits(body) / BINS
-    delta = [_within(n, -BINS, BINS, "displacement") * unit for n in parts.groups()[3:6]]
-    return list(chunk_of(body, delta, 1.0 if parts[7] == "open" else -1.0)), thought
+    *moves, grip = parts.groups()[-4:]
+    delta = [_within(n, -BINS, BINS, "displacement") * unit for n in moves]
+    return list(chunk_of(body, delta, 1.0 if grip == "open" else -1.0)), thought
 
 
 def _within(digits: str, low: int, high: int, what: str) -> int:

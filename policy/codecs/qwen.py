@@ -125,7 +125,8 @@ def pixel_of_grid(x: float, side: int) -> int:
 def _say(advice: Advice) -> str:
     """The thought as one line, and the place it is about; tags of a call in it would read as one."""
     words = advice.thought.replace("<", "(").replace(">", ")").split()
-    return " ".join([*words, f"Target at {_millimetres(advice.point)} mm."] if advice.point is not None else words)
+    places = "; ".join(str(_millimetres(point)) for point in advice.points)
+    return " ".join([*words, f"Target at {places} mm."] if places else words)
 
 
 def _millimetres(point: Sequence[float] | NDArray[np.float64]) -> list[int]:

@@ -76,4 +76,4 @@ class Lift(ArmWorld):
 
     def plan(self) -> Intent:
         name, tip = self.rig.setting.target, self.rig.tip
-        return pick(self.rig, name) or Intent(at(tip, 0.15), CLOSED, f"lift the {name}", tip)
+        return pick(self.rig, name) or Intent(at(tip, 0.15), CLOSED, f"lift the {name}")

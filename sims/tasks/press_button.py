@@ -65,5 +65,5 @@ class PressButton(ArmWorld):
         there = self.rig.where(name)
         if aside(self.rig.tip, there) < ALIGNED:
             # The pads reach 1 cm below the tip: they meet the cap 2 cm above its middle, and are to go well below that.
-            return Intent(at(there, BUTTON_HEIGHT), CLOSED, f"press the {name}", there)
+            return Intent(at(there, BUTTON_HEIGHT), CLOSED, f"press the {name}")
         return above(self.rig, name, CLOSED)

@@ -13,7 +13,7 @@ import numpy as np
 from episode import Outcome, Split, SubGoal, stream
 from sims.draw import SLIDING, SMOOTH, block, block_names, choice, clear_of, finish, scatter, zone
 from sims.look import COLORS
-from sims.moves import ROOM, Intent, aside, push
+from sims.moves import ROOM, SLACK, Intent, aside, push
 from sims.setting import Point, Setting
 from sims.world import ArmWorld
 
@@ -94,4 +94,4 @@ class PushToZone(ArmWorld):
 
     def plan(self) -> Intent:
         setting = self.rig.setting
-        return push(self.rig, setting.target, self.rig.where(setting.goal), slack=0.02)
+        return push(self.rig, setting.target, self.rig.where(setting.goal), slack=SLACK)

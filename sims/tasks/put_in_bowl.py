@@ -83,7 +83,7 @@ class PutInBowl(ArmWorld):
         name, goal, tip = self.rig.setting.target, self.rig.setting.goal, self.rig.tip
         thing, bowl = self.rig.where(name), self.rig.where(goal)
         if self._inside():
-            return Intent(at(tip, 0.15), OPEN, f"the {name} is in the bowl, let go", bowl)
+            return Intent(at(tip, 0.15), OPEN, f"the {name} is in the bowl, let go")
         if self.rig.held == name and aside(thing, bowl) < 1.5 * ALIGNED:
-            return Intent(tip, OPEN, "let go over the bowl", bowl)
+            return Intent(tip, OPEN, "let go over the bowl")
         return pick(self.rig, name) or carry(self.rig, name, goal)

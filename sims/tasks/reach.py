@@ -64,4 +64,4 @@ class Reach(ArmWorld):
     def plan(self) -> Intent:
         marker = self.rig.where(self.rig.setting.target)
         thought = "hold still" if self._distance() < CLOSE else f"go to the {self.rig.setting.target}"
-        return Intent(marker, OPEN, thought, marker)
+        return Intent(marker, OPEN, thought)

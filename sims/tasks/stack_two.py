@@ -96,12 +96,11 @@ class StackTwo(ArmWorld):
 
     def plan(self) -> Intent:
         name, other, tip = self.rig.setting.target, self.rig.setting.goal, self.rig.tip
-        there = self.rig.where(other)
         if self._stacked():
-            return Intent(tip, OPEN, f"the {name} stands on the {other}, let go", there)
+            return Intent(tip, OPEN, f"the {name} stands on the {other}, let go")
         if self.rig.held == name and self._aside() < ALIGNED and self._above() > -0.006:
             if self._above() > ALIGNED:
                 down = np.array([0.0, 0.0, self._above() - 0.004])
-                return Intent(tip - down, CLOSED, f"lower the {name} onto the {other}", there)
-            return Intent(tip, OPEN, f"let go of the {name}", there)
+                return Intent(tip - down, CLOSED, f"lower the {name} onto the {other}")
+            return Intent(tip, OPEN, f"let go of the {name}")
         return pick(self.rig, name) or carry(self.rig, name, other)

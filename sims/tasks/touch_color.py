@@ -66,5 +66,5 @@ class TouchColor(ArmWorld):
         name = self.rig.setting.target
         target = self.rig.where(name)
         if aside(self.rig.tip, target) < ALIGNED:
-            return Intent(target, CLOSED, f"lower the fingers to the {name}", target)
+            return Intent(target, CLOSED, f"lower the fingers to the {name}")
         return above(self.rig, name, CLOSED)
