@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,9 @@ from episode import SceneObject, TextRun
 from gui_env.gallery import random_screen
 from perception.dense import ALPHABET, Classes, dense_labels
 from perception.questions import screen_questions, table_questions
+from policy.codecs.compact import Compact, centre
 from policy.tiny import TinyShape
+from sims.arm import WORKSPACE
 from training.card import write_card
 from training.mixture import DemoStream, Mixture, Recipe, point
 from training.pretrain import PretrainConfig, PretrainError, learning_rate_scale, pretrain
@@ -138,6 +141,23 @@ def test_gallery_items_do_not_depend_on_the_order_in_which_they_are_asked_for() 
     np.testing.assert_array_equal(a.views[0].frame, b.views[0].frame)
     for mixture in (one, two):
         mixture.close()
+
+
+def test_the_same_stroke_is_never_answered_in_two_ways() -> None:
+    """What cannot be told from the text must not decide the answer; and all of a push is asked about."""
+    mixture, rng = Mixture(Recipe(), 0), np.random.default_rng(0)
+    asked = [mixture._stroke(rng, WORKSPACE) for _ in range(3000)]
+    mixture.close()
+    answers: dict[str, str] = {}
+    assert all(answers.setdefault(q.question, q.answer) == q.answer for q in asked)
+    low = sum("<loc_1>shut" in q.question for q in asked)
+    assert 600 < low < 2400 and sum(q.answer.endswith("open") for q in asked) > 10
+    # The hand, two places, and the place and motion that follow from them: read again, it is the motion to that place.
+    for q in asked[:50]:
+        hand, at = q.question.split("\0")
+        actions = Compact().parse(f"{at}{q.answer}", WORKSPACE).actions
+        tip, to = (centre([int(n) for n in re.findall("<loc_([0-9]+)>", text)], WORKSPACE) for text in (hand, q.answer))
+        assert np.abs(np.clip(to - tip, -0.15, 0.15) - np.sum(actions, axis=0)[:3]).max() < 0.0151
 
 
 def test_schedule() -> None:

@@ -7,7 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from episode import Outcome, Split, stream
+from sims.arm import FLOOR
 from sims.draw import block_names, called, clear_of
+from sims.moves import stroke
 from sims.setting import Setting, Thing
 from sims.tasks.lift import Lift
 from sims.tasks.press_button import PressButton
@@ -180,6 +182,35 @@ def test_closed_fingers_hold_nothing() -> None:
                 if over:
                     break
         assert pressed and info["success"]
+
+
+def test_a_stroke_by_hand() -> None:
+    """A thing 4 cm wide is to go 10 cm along x: behind it is 2 cm for the thing, 1 for the fingers, 2 to run up."""
+    thing, spot = np.array([0.0, 0.0, 0.02]), np.array([0.1, 0.01, 0.02])
+
+    def after(x: float, y: float, z: float, opening: float = 0.0) -> tuple[str, list[float]]:
+        intent = stroke("thing", np.array([x, y, z]), opening, thing, spot, 0.02, slack=0.02)
+        assert intent is not None and [p.tolist() for p in intent.looks] == [thing.tolist(), spot.tolist()]
+        return intent.thought.split()[0], np.round(intent.tip, 3).tolist()
+
+    assert after(-0.1, 0.1, 0.09) == ("go", [-0.05, 0.0, 0.09])
+    assert after(-0.1, 0.1, 0.03) == ("rise", [-0.1, 0.1, 0.09])
+    assert after(-0.05, 0.0, 0.09) == ("lower", [-0.05, 0.0, FLOOR])
+    # Not further than 9 cm at once; then what is missing, less the 3 cm between tip and the thing's middle.
+    assert after(-0.05, 0.0, 0.012) == ("push", [0.04, 0.0, FLOOR])
+    assert after(-0.03, 0.0, 0.012) == ("push", [0.06, 0.0, FLOOR])
+    assert after(-0.05, 0.0, 0.012, opening=1.0) == ("rise", [-0.05, 0.0, 0.09])
+    assert stroke("thing", thing, 0.0, np.array([-0.2, 0.0, 0.02]), spot, 0.02, slack=0.02) is None
+
+
+def test_the_pusher_says_what_it_looks_at() -> None:
+    world = started(PushToZone)
+    *looks, tip = world.expert().points
+    setting = world.rig.setting
+    assert looks[0] == pytest.approx(world.rig.where(setting.target))
+    assert looks[1][:2] == pytest.approx(world.rig.where(setting.goal)[:2])
+    assert tip == pytest.approx(world.plan().tip)
+    assert len(started(Lift).expert().points) == 1
 
 
 def test_the_pusher_mends_a_push_gone_wrong() -> None:
