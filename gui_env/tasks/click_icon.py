@@ -34,6 +34,24 @@ HELDOUT: frozenset[Pair] = frozenset(pair for i, pair in enumerate(PAIRS) if (i 
 """Training never shows these; of the held-out screens one of them is the target."""
 
 
+def draw_pairs(rng: np.random.Generator, count: int, split: Split) -> list[Pair]:
+    """``count`` different pairs, the target first; mostly one shares its colour and another its shape."""
+    held = split == "heldout"
+    pool = [pair for pair in PAIRS if held or pair not in HELDOUT]
+    targets = [pair for pair in pool if (pair in HELDOUT) == held]
+    color, shape = targets[int(rng.integers(len(targets)))]
+    others = [pair for pair in pool if pair != (color, shape)]
+    chosen = [(color, shape)]
+    for alike in ([p for p in others if p[0] == color], [p for p in others if p[1] == shape]):
+        if rng.random() < 0.7:
+            chosen.append(alike[int(rng.integers(len(alike)))])
+    while len(chosen) < count:
+        pair = others[int(rng.integers(len(others)))]
+        if pair not in chosen:
+            chosen.append(pair)
+    return chosen
+
+
 class ClickIcon(ClickButton):
     task_id = "gui/click-icon-v0"
     summary = "Click the icon of the named colour and shape among three to six."
@@ -42,7 +60,7 @@ class ClickIcon(ClickButton):
 
     def build(self, draw: Draw) -> Brief:
         m = self.m
-        pairs = self._pairs(draw.task, int(draw.task.integers(3, 7)))
+        pairs = draw_pairs(draw.task, int(draw.task.integers(3, 7)), self.split)
         title = content.label(draw.content, self.split)
         side, gap = m.px(int(draw.layout.integers(20, 27))), m.px(int(draw.layout.integers(3, 6)))
         size = (max(side, m.target[0]), max(side, m.target[1]))
@@ -64,23 +82,6 @@ class ClickIcon(ClickButton):
             draw.phrase(PHRASES).format(*pairs[0]),
             (Goal("pressed", lambda: self.target.name in self.data["pressed"]),),
         )
-
-    def _pairs(self, rng: np.random.Generator, count: int) -> list[Pair]:
-        """``count`` different pairs, the target first; mostly one shares its colour and another its shape."""
-        held = self.split == "heldout"
-        pool = [pair for pair in PAIRS if held or pair not in HELDOUT]
-        targets = [pair for pair in pool if (pair in HELDOUT) == held]
-        color, shape = targets[int(rng.integers(len(targets)))]
-        others = [pair for pair in pool if pair != (color, shape)]
-        chosen = [(color, shape)]
-        for alike in ([p for p in others if p[0] == color], [p for p in others if p[1] == shape]):
-            if rng.random() < 0.7:
-                chosen.append(alike[int(rng.integers(len(alike)))])
-        while len(chosen) < count:
-            pair = others[int(rng.integers(len(others)))]
-            if pair not in chosen:
-                chosen.append(pair)
-        return chosen
 
     def plan(self) -> Advice:
         return self.click(self.target, f"The {self.target.color} {self.target.label} is here.")
