@@ -169,7 +169,10 @@ def test_a_run_that_learned_nothing_has_a_status_of_its_own(monkeypatch: pytest.
     assert read(tmp_path / "out.json")["learned"] is False
 
 
-def test_train_resume_eval_play_report_with_a_module_of_ones_own(model: Path, tmp_path: Path) -> None:
+def test_train_resume_eval_play_report_with_a_module_of_ones_own(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "tests.fake_strip", raising=False)  # what another test imported registers no more
     run, own = tmp_path / "run", ("--import", "tests.fake_strip")
     small = ("--ranks", 1, "--group-size", 4, "--eval-episodes", 2, "--reward.length", -0.01)
     words = ("train", "debug", *own, "--tasks", STRIP, "--policy", model, *small, "--steps", 1, "--out", run)

@@ -10,9 +10,9 @@ import pytest
 from benchmarks.shifts import POOLS, shifted
 from episode import stream
 from gui_env import content
-from gui_env.tasks import click_button, click_icon, login_form
+from gui_env.tasks import click_icon, login_form
 from gui_env.toolkit import themes
-from sims.look import draw_cameras
+from sims import look
 from training.worlds import all_tasks
 
 SEEN = {
@@ -72,7 +72,6 @@ def test_what_is_drawn_comes_from_the_held_out_pools() -> None:
     with shifted("words"):
         drawn = [content.label(draw(seed), "train") for seed in range(60)]
         assert all(word in words or content.belongs(word.lower(), "heldout") for word in drawn)
-        assert click_button.content.label is content.label
     with shifted("themes"):
         assert {themes.draw_theme(draw(s), "train").name for s in range(40)} == {
             p.name for p in themes.PALETTES["heldout"]
@@ -84,9 +83,7 @@ def test_what_is_drawn_comes_from_the_held_out_pools() -> None:
     with shifted("phrasings"):
         assert login_form.PHRASES["train"] == login_form.PHRASES["heldout"]
         assert set(content.label(draw(s), "train") for s in range(60)).isdisjoint(words)
-    near = draw_cameras(draw(0), ("top",))["top"]
+    near = look.draw_cameras(draw(0), ("top",))["top"]
     with shifted("cameras"):
-        from sims import draw as layouts
-
-        far = layouts.draw_cameras(draw(0), ("top",))["top"]
+        far = look.draw_cameras(draw(0), ("top",))["top"]
     assert far.roll == 2 * near.roll and far.target == tuple(2 * v for v in near.target)
