@@ -1,8 +1,10 @@
 """Attention that is quick on a CPU, registered with transformers under the name ``handeye``.
 
 Two things cost tiny models their time on a CPU: torch's fused attention falls back to a slow backward with an additive
-mask, and Qwen3-VL's vision tower attends image by image in a Python loop. Both are replaced by plain batched matrix
-products; the results agree with the stock ones within rounding (tests/test_vlm.py).
+mask, and Qwen3-VL's vision tower attends image by image in a Python loop. Masked attention is plain matrix products
+here, and the tower takes all images of a size at once: fused, as it has no mask, in a third of the time of plain
+products forward and two thirds with the backward pass. The results agree with the stock ones within rounding
+(tests/test_vlm.py).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from types import MethodType
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -24,11 +27,8 @@ class _Attention(torch.autograd.Function):
     """softmax(scale · q kᵀ + mask) v for [B, H, L, D] tensors, without the dispatcher's overhead."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-        scores = torch.matmul(q * scale, k.transpose(2, 3))
-        if mask is not None:
-            scores.add_(mask)
-        weights = scores.softmax(-1)
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
+        weights = torch.matmul(q * scale, k.transpose(2, 3)).add_(mask).softmax(-1)
         ctx.save_for_backward(q, k, v, weights)
         ctx.scale = scale
         return torch.matmul(weights, v)
@@ -48,9 +48,11 @@ class _Attention(torch.autograd.Function):
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     device = v.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else v.dtype
+    q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
     with torch.autocast(device, enabled=False):
-        mask = None if mask is None else mask.to(dtype)
-        return _Attention.apply(q.to(dtype), k.to(dtype), v.to(dtype), mask, scale)  # type: ignore[no-any-return, no-untyped-call]
+        if mask is None:
+            return F.scaled_dot_product_attention(q, k, v, scale=scale)
+        return _Attention.apply(q, k, v, mask.to(dtype), scale)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def attention(
