@@ -1,0 +1,180 @@
+"""The whole loop, end to end, on a random tiny model: both worlds, every algorithm, on two ranks."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+
+from episode import Trajectory
+from policy.agent import VLMAgent, dialect_of
+from policy.codecs import codec_named
+from policy.context import ContextBuilder
+from policy.engine import Engine, Sampling
+from policy.families import ModelError
+from policy.packing import Row
+from policy.tiny import SMALLEST, build_tiny
+from policy.vlm import VLM
+from tests import fake_worlds
+from tests.fake_worlds import Strip
+from training import checkpoint, probe, record, worlds
+from training.algorithms import ALGORITHMS
+from training.checkpoint import CheckpointError
+from training.config import PRESETS, Config, ConfigError
+from training.evaluate import Unsound, evaluate
+from training.judges import Judge
+from training.loop import Interrupted, resumed, train
+from training.probe import BlindPolicy
+from training.rewards import TERMS
+from training.run import Diverged, NoVariance
+from training.samples import micro_batches
+from training.start import MissingCapability
+from training.update import Learner
+from tests.run_helpers import debug, lines, strip, weights
+
+
+@pytest.mark.parametrize("name", [*ALGORITHMS])
+def test_each_algorithm_takes_its_steps(model: Path, tmp_path: Path, name: str) -> None:
+    config = strip(
+        model,
+        algorithm=name,
+        steps=2,
+        kl=0.01,
+        entropy=0.001,
+        aggregation="sequence",
+        minibatches=2,
+        importance_cap=2.0,
+    )
+    train(config, tmp_path / name)
+    first, second = lines(tmp_path / name)
+    algorithm = ALGORITHMS[name]
+    # A critic of turns that has learned nothing yet finds them all alike.
+    assert first["updates"] == (0 if name == "sweet" else 2) and first["dropped"] == 0
+    assert second["updates"] == 2 and second["grad_norm"] > 0
+    assert ("entropy" in first) == ("kl/reference" in first) == (name != "sweet") and second["kl/reference"] > 0
+    assert ("value/loss" in first) == algorithm.critic
+    compared = not algorithm.expert and name != "sweet"  # else there is nothing to be all clear about
+    assert ("logp_difference/mean" in first) == ("logp_difference/max" in first) == compared
+    assert {key.split("/")[0] for key in first if key.endswith("/pairs")} == set(algorithm.judges)
+    # Rollout and update agree here: nothing is stale.
+    assert algorithm.expert or not first["updates"] or first["importance"] == pytest.approx(1, abs=1e-3)
+    if name == "clone":
+        assert first["success/gui"] == 1.0
+
+
+def test_cloning_learns_what_the_expert_says(model: Path, tmp_path: Path) -> None:
+    config = strip(model, algorithm="clone", steps=12, learning_rate=1e-2, save_every=100, episodes_every=100)
+    train(config, tmp_path / "run")
+    losses = [line["loss"] for line in lines(tmp_path / "run")]
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_groups_without_variance_are_played_again_and_counted(model: Path, tmp_path: Path) -> None:
+    # Nothing is paid, so every group is flat: 2 groups of 4 episodes, then both again, and once more.
+    train(strip(model, steps=1, reward={}, resample=2), tmp_path / "flat")
+    [flat] = lines(tmp_path / "flat")
+    assert flat["episodes"] == 24 and flat["groups/without_variance"] == 1
+    # Every reply's length is paid: the first groups already differ, and the run is the one without dynamic sampling.
+    train(strip(model, steps=1, resample=2), tmp_path / "varied")
+    train(strip(model, steps=1), tmp_path / "plain")
+    assert lines(tmp_path / "varied") == lines(tmp_path / "plain") and lines(tmp_path / "plain")[0]["episodes"] == 8
+
+
+def test_two_ranks_take_the_step_that_one_takes_and_ctrl_c_saves(model: Path, tmp_path: Path) -> None:
+    config = strip(model, steps=500, groups=3, ranks=2, imports=("tests.fake_strip",), save_every=500)
+    program = (
+        "import sys, json; from pathlib import Path; from training.config import Config; from training.loop import *\n"
+        "if __name__ == '__main__':\n"
+        "    try: train(Config.from_json(json.loads(sys.argv[1])), Path(sys.argv[2]))\n"
+        "    except Interrupted as error: print('INTERRUPTED', error); sys.exit(7)\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(program)
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    process = subprocess.Popen(
+        [sys.executable, str(script), json.dumps(config.to_json()), str(tmp_path / "run")],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        metrics = tmp_path / "run" / "metrics.jsonl"
+        deadline = time.monotonic() + 300
+        while not (metrics.is_file() and metrics.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to parent and ranks alike
+        said, _ = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 7 and "go on with --resume" in said
+    done = checkpoint.load_state(checkpoint.find(tmp_path / "run"))["progress"]["step"]
+    assert done >= 1 and len(lines(tmp_path / "run")) == done
+
+    # One rank alone: the sum over ranks of gradients, each over the global token count, is the gradient of the whole.
+    train(dataclasses.replace(config, ranks=1, steps=1), tmp_path / "one")
+    one, two = lines(tmp_path / "one")[0], lines(tmp_path / "run")[0]
+    assert one["tokens"] == two["tokens"] and one["return"] == pytest.approx(two["return"])
+    assert one["grad_norm"] == pytest.approx(two["grad_norm"], rel=1e-4)
+    assert one["entropy"] == pytest.approx(two["entropy"], rel=1e-5)
+
+
+@pytest.mark.parametrize(("page", "name"), [("adding-an-algorithm", "reward-to-go"), ("adding-a-reward", "calm")])
+def test_the_examples_of_the_guides_train(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str, name: str
+) -> None:
+    for table in (ALGORITHMS, PRESETS, TERMS):
+        # Restores whatever the example adds.
+        monkeypatch.setitem(table, name, None)
+        monkeypatch.setitem(table, "repeated", None)
+        del table[name], table["repeated"]
+    text = (Path(__file__).parents[2] / "docs" / f"{page}.md").read_text()
+    programs = [p for p in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if p.startswith("# ")]
+    exec(compile(programs[0], page, "exec"), {})
+    mine = PRESETS[name]
+    config = strip(model, steps=1, algorithm=mine.algorithm, reward={**mine.reward, "length": -0.01})
+    train(config, tmp_path / "run")
+    [line] = lines(tmp_path / "run")
+    assert line["updates"] == 1
+    assert name != "calm" or line["reward/repeated/gui/strip-v0"] > 0
+
+
+def test_micro_batches_hold_their_budget_and_everything_once() -> None:
+    def row(length: int, shade: int) -> Row:
+        picture = np.full((4, 4, 3), shade, np.uint8)
+        return Row(np.zeros(length - 2, np.int32), np.zeros(2, np.int32), (picture,))
+
+    lengths = [5, 90, 7, 30, 31, 5, 200]
+    batches = micro_batches([row(n, 0) for n in lengths], 100)
+    # The two of length 5 are one packed row. Powers of two: 2·7, as 4·31 is too much; 2·31; 90 and 200 stand alone.
+    assert batches == [[0, 5, 2], [3, 4], [1], [6]]
+    # A family that does not pack: 2·5, as 4·30 is too much; 2·30; and 31 with 90 would be 180.
+    assert micro_batches([row(n, 0) for n in lengths], 100, packs=False) == [[0, 5], [2, 3], [4], [1], [6]]
+    # Of equally long rows those with one picture go together.
+    shades = [1, 2, 1, 2, 1, 2, 2, 1]
+    assert micro_batches([row(20 + i, s) for i, s in enumerate(shades)], 110) == [[0, 2, 4, 7], [1, 3, 5, 6]]
+
+
+def test_the_logged_rate_is_the_schedule_s_where_no_step_is_taken(model: Path) -> None:
+    config = strip(model, steps=10, decay=1.0, warmup=4, learning_rate=1e-3)
+    learner = Learner(VLM.load(model), config, longest=8)
+    assert learner.update([], step=5)["learning_rate"] == pytest.approx(1e-3 * 0.25 * 0.5)
+    learner.optimizer_steps = 4
+    assert learner.update([], step=5)["learning_rate"] == pytest.approx(1e-3 * 0.5)
