@@ -3,50 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import json
-import os
-import re
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText
 
 from episode import Trajectory
 from policy.agent import VLMAgent, dialect_of
 from policy.codecs import codec_named
 from policy.context import ContextBuilder
 from policy.engine import Engine, Sampling
-from policy.families import ModelError
 from policy.packing import Row
-from policy.tiny import SMALLEST, build_tiny
 from policy.vlm import VLM
-from tests import fake_worlds
 from tests.fake_worlds import Strip
+from tests.run_helpers import lines, strip
 from training import checkpoint, probe, record, worlds
 from training.algorithms import ALGORITHMS
-from training.checkpoint import CheckpointError
-from training.config import PRESETS, Config, ConfigError
+from training.config import ConfigError
 from training.evaluate import Unsound, evaluate
 from training.judges import Judge
-from training.loop import Interrupted, resumed, train
+from training.loop import train
 from training.probe import BlindPolicy
 from training.rewards import TERMS
 from training.run import Diverged, NoVariance
-from training.samples import micro_batches
 from training.start import MissingCapability
 from training.update import Learner
-from tests.run_helpers import debug, lines, strip, weights
 
 
 def test_a_policy_that_cannot_be_told_apart_from_a_blind_one_is_refused(model: Path, tmp_path: Path) -> None:
