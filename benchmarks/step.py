@@ -112,7 +112,7 @@ class Clock:
 def update(vlm: VLM, rows: Sequence[Row]) -> None:
     """All rows as one mini-batch, forward and backward."""
     vlm.zero_grad()
-    batches = micro_batches(rows, preset("default").token_budget, vlm.family.packs)
+    batches = micro_batches(rows, preset("default").token_budget, vlm.family)
     shown = [{frame_key(image) for i in indices for image in rows[i].images} for indices in batches]
     for number in vlm.family.sharing(shown):
         scores = vlm(vlm.collate([rows[i] for i in batches[number]]))

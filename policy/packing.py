@@ -1,9 +1,10 @@
-"""Prefix trees: one row computes a prefix once and has everything that was said after it packed behind it.
+"""Prefix trees: what several sequences begin with is computed once, and whatever goes on from it stands behind it.
 
-Row layout: ``prefix | question₁ answer₁ | question₂ answer₂ | ...``. A tree mask lets every token see the prefix and
-what comes before it in its own exchange, never a neighbour; positions restart after the prefix for each exchange. The
-numbers are those of one row an exchange (tests/test_vlm.py). Pretraining packs the questions about one picture;
-reinforcement learning packs the replies to one prompt, as siblings of a group that did the same see the same.
+Row layout, for three sequences: ``prefix | rest₁ | rest₂ more₂ | more₃``, where the third goes on from ``rest₂``. A
+tree mask lets every token see its own path from the root and nothing else; positions go on from the path's end. The
+numbers are those of one row a sequence (tests/test_packing.py). Pretraining packs the questions about one picture;
+reinforcement learning packs whatever its prompts and replies have in common: a group's first prompt, a long system
+prompt, the frames of a window, the turns of a conversation that grows.
 """
 
 from __future__ import annotations
@@ -20,8 +21,14 @@ from episode import Frame, frame_key
 from policy.attention import LOWEST
 from policy.families import Family
 
-ROOM = 512
-"""Tokens behind one prefix, at most (or one exchange): the cost of a row's mask grows with the square."""
+Columns = NDArray[np.int64]
+"""Columns of a packed row, from its first token on: one sequence."""
+ROOT: Columns = np.zeros(0, np.int64)
+PER_TOKEN = 512
+"""What a token costs in a layer's matrices, counted in pairs of tokens that attend: six hidden widths in usual
+transformers, some 500 in the tiny one. It weighs what a shared prefix saves against what a longer row's mask costs."""
+MOST = 2048
+"""Tokens of a packed row of several sequences, at most: its mask is kept for the backward pass, by layer and head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +44,8 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
-    """A question, which may be empty, and its answer as token ids."""
-
-    question: tuple[int, ...]
-    answer: tuple[int, ...]
-    weight: float = 1.0
-    """Of each of its answer's tokens in a pretraining loss."""
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """One row: a prefix with its images, and the exchanges behind it."""
-
-    prefix: tuple[int, ...]
-    images: tuple[Frame, ...]
-    exchanges: tuple[Exchange, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Tree:
-    """Packed rows as tensors; N is the number of answer tokens, in the order of rows and exchanges."""
+    """Packed rows as tensors; N is the number of answer tokens, in the order of rows and of their answers."""
 
     ids: Tensor
     """[B, L] int64."""
@@ -85,39 +73,59 @@ class Tree:
 
 
 @dataclass(slots=True)
-class Siblings:
-    """Rows with one prompt and the same images: what is computed together."""
+class PrefixTree:
+    """One packed row that grows, branch by branch."""
 
-    prefix: tuple[int, ...]
-    images: tuple[Frame, ...]
-    keys: tuple[str, ...]
-    """Of the images."""
+    length: int = 0
+    """Tokens."""
+    images: list[Frame] = field(default_factory=list)
+    """In the order of their tokens."""
+    branches: list[tuple[Columns, NDArray[np.int64], tuple[Frame, ...]]] = field(default_factory=list)
+    """What each goes on from, its tokens and its images."""
+    answers: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Of each column whose token is an answer: its number among the answers, and the column that predicts it."""
+
+    def branch(self, path: Columns, ids: Sequence[int] | NDArray[np.integer], images: Sequence[Frame] = ()) -> Columns:
+        """More tokens, with their images, after the last of ``path``: the path to the last of them."""
+        if not len(ids):
+            return path
+        start, self.length = self.length, self.length + len(ids)
+        self.branches.append((path, np.asarray(ids, np.int64), tuple(images)))
+        self.images += images
+        return np.concatenate([path, np.arange(start, self.length)])
+
+    def answer(self, path: Columns, count: int) -> list[int]:
+        """The last ``count`` tokens of a path are answers: their numbers; the same token is the same answer."""
+        whole = path.tolist()
+        start = len(whole) - count
+        return [
+            self.answers.setdefault(column, (len(self.answers), before))[0]
+            for column, before in zip(whole[start:], whole[start - 1 : -1], strict=True)
+        ]
+
+
+@dataclass(slots=True)
+class Shared:
+    """Rows that are computed together."""
+
+    tree: PrefixTree = field(default_factory=PrefixTree)
     members: list[int] = field(default_factory=list)
     """Indices of rows."""
-    replies: dict[tuple[int, ...], int] = field(default_factory=dict)
-    """Distinct replies, numbered."""
-    said: list[int] = field(default_factory=list)
-    """The number of each member's reply."""
-    behind: int = 0
-    """Tokens of the distinct replies."""
+    answers: list[list[int]] = field(default_factory=list)
+    """Of each member: which answers of the tree its reply's tokens are."""
 
     @property
-    def length(self) -> int:
-        """Tokens of the packed row."""
-        return len(self.prefix) + self.behind
+    def keys(self) -> tuple[str, ...]:
+        """Of its images."""
+        return tuple(map(frame_key, self.tree.images))
 
-    def takes(self, reply: tuple[int, ...]) -> bool:
-        return not self.replies or reply in self.replies or self.behind + len(reply) <= ROOM
-
-    def add(self, index: int, reply: tuple[int, ...]) -> None:
-        if reply not in self.replies:
-            self.replies[reply] = len(self.replies)
-            self.behind += len(reply)
+    def join(self, path: Columns, index: int, row: Row, shown: int) -> Columns:
+        """One more row, which goes on from ``path``, where ``shown`` of its images are already."""
+        whole = np.concatenate([row.prompt_ids, row.reply_ids])
+        path = self.tree.branch(path, whole[len(path) :], row.images[shown:])
         self.members.append(index)
-        self.said.append(self.replies[reply])
-
-    def packed(self) -> Packed:
-        return Packed(self.prefix, self.images, tuple(Exchange((), reply) for reply in self.replies))
+        self.answers.append(self.tree.answer(path, len(row.reply_ids)))
+        return path
 
 
 def bucket(length: int, unit: int) -> int:
@@ -125,55 +133,109 @@ def bucket(length: int, unit: int) -> int:
     return -(-length // unit) * unit
 
 
-def siblings(rows: Sequence[Row], packs: bool) -> list[Siblings]:
-    """Rows by prompt and images, in the order of their first member; each alone where the family does not pack."""
-    found: list[Siblings] = []
-    latest: dict[tuple[object, ...], Siblings] = {}
-    for index, row in enumerate(rows):
-        keys, reply = tuple(map(frame_key, row.images)), tuple(row.reply_ids.tolist())
-        same = (row.prompt_ids.tobytes(), keys) if packs else (index,)
-        if same not in latest or not latest[same].takes(reply):
-            latest[same] = Siblings(tuple(row.prompt_ids.tolist()), row.images, keys)
-            found.append(latest[same])
-        latest[same].add(index, reply)
+def common(a: NDArray[np.integer], b: NDArray[np.integer]) -> int:
+    """How many entries two sequences have in common at their start."""
+    n = min(len(a), len(b))
+    differ = np.flatnonzero(a[:n] != b[:n])
+    return int(differ[0]) if len(differ) else n
+
+
+def symbols(ids: NDArray[np.int32], images: Sequence[Frame], family: Family) -> Columns:
+    """``ids`` with every image's placeholders told apart by what it shows: equal symbols are computed alike.
+
+    Below 0 for images, from their keys; not reversible, and equal for different frames as seldom as keys are.
+    """
+    told = ids.astype(np.int64)
+    if images:
+        keys = [-1 - int(frame_key(image)[:15], 16) for image in images]
+        told[ids == family.image_token_id] = np.repeat(keys, list(map(family.image_tokens, images)))
+    return told
+
+
+def shared(rows: Sequence[Row], family: Family) -> list[Shared]:
+    """Rows by prefix tree; each alone where the family does not pack.
+
+    Sorted, a sequence has most in common with the one before it; it joins that one's tree where that is worth it.
+    """
+    found: list[Shared] = []
+    if not family.packs:
+        for index, row in enumerate(rows):
+            found.append(Shared())
+            found[-1].join(ROOT, index, row, 0)
+        return found
+    told = [np.concatenate([symbols(r.prompt_ids, r.images, family), r.reply_ids]) for r in rows]
+    path = before = ROOT
+    for index in sorted(range(len(rows)), key=lambda i: tuple(told[i].tolist())):
+        row, same = rows[index], common(before, told[index])
+        if not found or not _worth(found[-1].tree.length, same, len(told[index]) - same):
+            found.append(Shared())
+            same = 0
+        path = found[-1].join(path[:same], index, row, _images_in(told[index][:same], row, family))
+        before = told[index]
     return found
 
 
-def pack(rows: Sequence[Packed], family: Family) -> Tree:
-    """Packed rows as tensors, padded on the right; families that do not pack take one exchange a row."""
-    length = bucket(max(len(r.prefix) + sum(len(e.question) + len(e.answer) for e in r.exchanges) for r in rows), 16)
-    ids = np.full((len(rows), length), family.tokenizer.pad_token_id, np.int64)
-    segment = np.full((len(rows), length), -1, np.int64)
-    offset = np.zeros((len(rows), length), np.int64)
-    answers: list[NDArray[np.int64]] = []
-    for b, row in enumerate(rows):
-        prefix = at = len(row.prefix)
-        ids[b, :at], segment[b, :at] = row.prefix, 0
-        for number, exchange in enumerate(row.exchanges, 1):
-            question, both = len(exchange.question), exchange.question + exchange.answer
-            stop = at + len(both)
-            ids[b, at:stop], segment[b, at:stop], offset[b, at:stop] = both, number, np.arange(len(both))
-            columns = np.arange(at + question, stop)
-            # An exchange's first token is predicted by the last of the prefix, which all of them share.
-            before = np.where(columns == at, prefix, columns) - 1
-            answers.append(np.stack([np.full_like(columns, b), columns, before]))
-            at = stop
-    ids_t, seg = torch.from_numpy(ids), torch.from_numpy(segment)
-    images = tuple(r.images for r in rows)
-    trunk = seg == 0
-    positions = family.positions(ids_t, trunk.long(), images)
-    after = positions.amax(-1, keepdim=True) + 1
-    positions = torch.where(trunk, positions, after + torch.from_numpy(offset))
-    where, columns_t, before_t = torch.from_numpy(np.concatenate(answers, 1)).unbind(0)
-    mask = _tree_mask(seg) if family.packs else (seg >= 0).long()
-    return Tree(ids_t, mask, positions, ids_t[where, columns_t], where, before_t, images)
+def _worth(length: int, same: int, rest: int) -> bool:
+    """Whether ``rest`` tokens are cheaper behind ``same`` of a row of ``length`` than in a row of their own.
+
+    Behind: the mask pairs them with what they do not share. Alone: what they share is computed again.
+    """
+    wasted = 2 * (length - same) * rest
+    return wasted <= same * (same + PER_TOKEN) and (length + rest <= MOST or not rest)
 
 
-def _tree_mask(segment: Tensor) -> Tensor:
-    """[B, 1, L, L] additive, from the exchange's number [B, L] of each token: 0 is the prefix, −1 is padding."""
-    index = torch.arange(segment.shape[1])
-    own = (segment[:, None, :] == segment[:, :, None]) | (segment == 0)[:, None, :]
-    sees = (index[None, :] <= index[:, None]) & own & (segment[:, None, :] >= 0)
+def _images_in(told: Columns, row: Row, family: Family) -> int:
+    """How many of a row's images stand in the first symbols of it. No image is cut: its symbols are all alike."""
+    ends = np.cumsum([family.image_tokens(image) for image in row.images])
+    return int((ends <= (told < 0).sum()).sum())
+
+
+def pack(trees: Sequence[PrefixTree], family: Family) -> Tree:
+    """Packed rows as tensors, padded on the right; families that do not pack take trees of one path."""
+    length = bucket(max(tree.length for tree in trees), 16)
+    ids = np.full((len(trees), length), family.tokenizer.pad_token_id, np.int64)
+    sees = np.zeros((len(trees), length, length), np.bool_)
+    branches = [(b, *branch) for b, tree in enumerate(trees) for branch in tree.branches]
+    own = _own_positions([(tokens, images) for _, _, tokens, images in branches], family)
+    positions = np.zeros((*own[0].shape[:-1], len(trees), length), np.int64)
+    ends = [0] * len(trees)
+    for (b, path, tokens, _), mine in zip(branches, own, strict=True):
+        at = slice(ends[b], ends[b] + len(tokens))
+        ends[b] = at.stop
+        ids[b, at] = tokens
+        sees[b, at, path] = True
+        sees[b, at, at] = np.tri(len(tokens), dtype=np.bool_)
+        positions[..., b, at] = mine + (positions[..., b, path].max() + 1 if len(path) else 0)
+    answers = [
+        np.array([(b, column, before) for column, (_, before) in t.answers.items()]) for b, t in enumerate(trees)
+    ]
+    rows, columns, before = torch.from_numpy(np.concatenate(answers).T.copy()).unbind(0)
+    ids_t = torch.from_numpy(ids)
+    return Tree(
+        ids=ids_t,
+        mask=_additive(sees) if family.packs else torch.from_numpy(sees.diagonal(axis1=1, axis2=2).astype(np.int64)),
+        positions=torch.from_numpy(positions),
+        targets=ids_t[rows, columns],
+        rows=rows,
+        columns=before,
+        images=tuple(tuple(tree.images) for tree in trees),
+    )
+
+
+def _own_positions(
+    parts: Sequence[tuple[NDArray[np.int64], tuple[Frame, ...]]], family: Family
+) -> list[NDArray[np.int64]]:
+    """Positions of each part by itself, [..., its length]: they only move on where something stands before it."""
+    longest = max(len(tokens) for tokens, _ in parts)
+    ids, mask = np.zeros((2, len(parts), longest), np.int64)
+    for i, (tokens, _) in enumerate(parts):
+        ids[i, : len(tokens)], mask[i, : len(tokens)] = tokens, 1
+    found = family.positions(torch.from_numpy(ids), torch.from_numpy(mask), [images for _, images in parts]).numpy()
+    return [found[..., i, : len(tokens)] for i, (tokens, _) in enumerate(parts)]
+
+
+def _additive(sees: NDArray[np.bool_]) -> Tensor:
+    """[B, 1, L, L] float32: 0 where a token sees another, LOWEST elsewhere."""
     # Padding sees itself, so that no row of the softmax is empty.
-    sees |= torch.eye(segment.shape[1], dtype=torch.bool)
-    return torch.zeros(sees.shape).masked_fill_(~sees, LOWEST)[:, None]
+    sees |= np.eye(sees.shape[1], dtype=np.bool_)
+    return torch.zeros(sees.shape).masked_fill_(torch.from_numpy(~sees), LOWEST)[:, None]

@@ -21,7 +21,7 @@ from transformers.utils.logging import disable_progress_bar
 from episode import Frame
 from policy.attention import speed_up
 from policy.families import Family, ModelError, family_of
-from policy.packing import Row, Tree, pack, siblings
+from policy.packing import Row, Tree, pack, shared
 from policy.value import ValueHead, mixed, mixer
 
 BASE = Path(__file__).resolve().parent.parent / "assets" / "tiny-vlm"
@@ -32,7 +32,7 @@ BANNED = -1e30
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B rows to score, M reply tokens in all, each prompt of theirs once."""
+    """B rows to score, M reply tokens in all."""
 
     tree: Tree
     order: Tensor
@@ -211,26 +211,25 @@ class VLM(nn.Module):
     # --- scoring
 
     def collate(self, rows: Sequence[Row]) -> Batch:
-        """Rows as one batch; those with the same prompt and images share them, those with the same reply that too.
+        """Rows as one batch, in which what they have in common at their start is computed once where that pays.
 
         Raises:
             ModelError: a row's image tokens are not as many as the features of its images.
         """
         for row in rows:
             self.require_images(row.prompt_ids, row.images)
-        groups = siblings(rows, self.family.packs)
-        # Where each reply begins among the tree's answers.
-        starts, at = np.zeros(len(rows), np.int64), 0
+        groups, at = shared(rows, self.family), 0
+        order: list[NDArray[np.int64]] = [np.zeros(0, np.int64)] * len(rows)
         for group in groups:
-            ends = at + np.cumsum([0, *map(len, group.replies)])
-            starts[group.members], at = ends[group.said], int(ends[-1])
+            for index, numbers in zip(group.members, group.answers, strict=True):
+                order[index] = at + np.array(numbers, np.int64)
+            at += len(group.tree.answers)
         lengths = [len(r.reply_ids) for r in rows]
-        order = np.concatenate([np.arange(n) + start for start, n in zip(starts, lengths, strict=True)])
         mask = np.arange(max(lengths))[None] < np.array(lengths)[:, None]
         temperature = np.repeat(np.array([r.temperature for r in rows], np.float32), lengths)
         return Batch(
-            tree=pack([g.packed() for g in groups], self.family).to(self.device),
-            order=torch.from_numpy(order).to(self.device),
+            tree=pack([g.tree for g in groups], self.family).to(self.device),
+            order=torch.from_numpy(np.concatenate(order)).to(self.device),
             mask=torch.from_numpy(mask).to(self.device),
             temperature=torch.from_numpy(temperature).to(self.device),
             privileged=self._privileged(rows),

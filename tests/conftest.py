@@ -27,3 +27,23 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     build_tiny(folder, ["go to the left edge", "go to the right edge"], seed=0, shape=SMALLEST)
     return folder
+
+
+@pytest.fixture(scope="session")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model of the family that packs."""
+    from tests.toy_models import write_qwen
+
+    folder = tmp_path_factory.mktemp("qwen")
+    write_qwen(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model of another family."""
+    from tests.toy_models import write_llava
+
+    folder = tmp_path_factory.mktemp("llava")
+    write_llava(folder)
+    return folder

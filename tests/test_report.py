@@ -187,7 +187,7 @@ def test_no_run_folder(tmp_path: Path) -> None:
 
 
 PROBE = """<script>addEventListener("error", (e) => { document.body.dataset.error = e.message; });</script>"""
-# Stepped while the page is being read: its `load`, for which the browser waits before it tells, then waits for the pictures.
+# Stepped while the page is being read, so that its `load`, for which the browser waits, waits for the pictures.
 ACT = """<script>{
   const shown = document.querySelector(".player");
   const on = [...shown.querySelectorAll("button")].find((b) => b.title === "step on");

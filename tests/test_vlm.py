@@ -8,92 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    AutoModelForImageTextToText,
-    CLIPImageProcessorPil,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-)
+from transformers import AutoModelForImageTextToText
 
-from episode import Frame, frame_key
 from policy.agent import dialect_of
 from policy.codecs.compact import Compact
 from policy.context import ContextBuilder, Prompt
 from policy.engine import Engine, Sampling
 from policy.families import GenericFamily, ModelError
-from policy.packing import Exchange, Packed, Row, pack, siblings
-from policy.tiny import TinyShape, build_tiny, build_tokenizer
+from policy.packing import Row
 from policy.vlm import VLM
-
-TEXTS = [
-    'Click the "Save" button.',
-    "Put the red cube into the bowl.",
-    "click type scroll at open close hand half shut",
-]
-SMALL = TinyShape(vision_depth=2, vision_hidden=32, vision_heads=2, layers=2, hidden=32, heads=2, feed_forward=64)
-
-
-@pytest.fixture(scope="module")
-def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("qwen")
-    build_tiny(folder, TEXTS, shape=SMALL)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A second family at toy size: another vision tower, no merging, its own processor."""
-    folder = tmp_path_factory.mktemp("llava")
-    tokenizer = build_tokenizer(TEXTS)
-    image = tokenizer.get_vocab()["<|image_pad|>"]
-    config = LlavaConfig(
-        vision_config={
-            "model_type": "clip_vision_model",
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "image_size": 64,
-            "patch_size": 16,
-            "projection_dim": 32,
-        },
-        text_config={
-            "model_type": "llama",
-            "vocab_size": len(tokenizer),
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 2,
-            "pad_token_id": tokenizer.pad_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "bos_token_id": None,
-        },
-        image_token_index=image,
-        vision_feature_layer=-1,
-        image_seq_length=16,
-    )
-    torch.manual_seed(0)
-    model = LlavaForConditionalGeneration(config)
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.save_pretrained(folder)
-    make_processor: Any = LlavaProcessor
-    make_processor(
-        image_processor=CLIPImageProcessorPil(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}),
-        tokenizer=tokenizer,
-        patch_size=16,
-        vision_feature_select_strategy="default",
-        image_token="<|image_pad|>",
-        num_additional_image_tokens=1,
-        chat_template=tokenizer.chat_template,
-    ).save_pretrained(folder)
-    return folder
-
-
-def frame(seed: int, height: int = 64, width: int = 64) -> Frame:
-    return np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
+from tests.toy_models import frame
 
 
 def prompts(vlm: VLM, count: int, images: int = 1) -> list[Prompt]:
@@ -215,95 +139,6 @@ def test_any_family_can_be_trained_without_its_vision_tower(llava: Path) -> None
     vlm(vlm.collate([Row(prompt.ids, np.array([20, 21], np.int32), prompt.images)])).logps.sum().backward()
     trained = {name.split(".")[1] for name, p in vlm.model.named_parameters() if p.grad is not None}
     assert "vision_tower" not in trained and "language_model" in trained
-
-
-def test_packed_exchanges_equal_one_row_an_exchange(qwen: Path) -> None:
-    vlm = VLM.load(qwen)
-    picture = (frame(5),)
-    prefix = tuple(ContextBuilder(dialect_of(vlm), Compact()).compose(picture, "").ids[:-6].tolist())
-    exchanges = (Exchange((9, 10, 11), (20, 21)), Exchange((12,), (22, 23, 24)), Exchange((), (25,)))
-    together = pack([Packed(prefix, picture, exchanges)], vlm.family)
-    _, logits = vlm.answers(together, images=[picture])
-    apart = [vlm.answers(pack([Packed(prefix, picture, (e,))], vlm.family), images=[picture])[1] for e in exchanges]
-    assert together.targets.tolist() == [20, 21, 22, 23, 24, 25]
-    torch.testing.assert_close(logits, torch.cat(apart), atol=1e-4, rtol=1e-4)
-
-
-def group_rows(vlm: VLM, copies: int = 4) -> list[Row]:
-    """Replies of several lengths, equal ones among them, to three prompts of two pictures, in mixed order."""
-    builder, rng = ContextBuilder(dialect_of(vlm), Compact()), np.random.default_rng(0)
-    texts = ((0, "red"), (0, "Click the button."), (1, "bowl"))
-    asked = [builder.compose((frame(seed),), text) for seed, text in texts]
-    return [
-        Row(p.ids, rng.integers(20, 30, 1 + i % 3).astype(np.int32) if i % 4 else np.array([25], np.int32), p.images)
-        for i, p in enumerate(asked * copies)
-    ]
-
-
-def weighed(vlm: VLM, rows: list[Row], first: int = 0) -> tuple[Any, Any]:
-    """Log-probs [B, R], and a loss that weighs each row in its own way."""
-    logps = vlm(vlm.collate(rows)).logps
-    return logps, (logps.sum(1) * torch.linspace(-1, 1, 12)[first : first + len(rows)]).sum()
-
-
-def gradients(vlm: VLM) -> dict[str, torch.Tensor]:
-    found = {name: p.grad.clone() for name, p in vlm.named_parameters() if p.grad is not None}
-    vlm.zero_grad()
-    return found
-
-
-def assert_same_gradients(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
-    """To 1e-5 of the gradient's length."""
-    assert ours.keys() == theirs.keys()
-    flat = [torch.cat([g[name].flatten() for name in ours]) for g in (ours, theirs)]
-    assert (flat[0] - flat[1]).norm() <= 1e-5 * flat[1].norm()
-
-
-@pytest.mark.parametrize("family", ["qwen", "llava"])
-def test_packed_replies_equal_one_row_a_reply(family: str, request: pytest.FixtureRequest) -> None:
-    vlm = VLM.load(request.getfixturevalue(family))
-    rows = group_rows(vlm)
-    assert len(siblings(rows, vlm.family.packs)) == (3 if family == "qwen" else len(rows))
-    together, loss = weighed(vlm, rows)
-    loss.backward()
-    ours = gradients(vlm)
-    for i, row in enumerate(rows):
-        alone, loss = weighed(vlm, [row], i)
-        loss.backward()
-        torch.testing.assert_close(together[i, : alone.shape[1]], alone[0], atol=1e-5, rtol=0)
-        assert not together[i, alone.shape[1] :].any()
-    assert_same_gradients(ours, gradients(vlm))
-
-
-def test_what_has_no_room_behind_a_prompt_goes_into_another_row(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ids, empty = np.arange(20, 26, dtype=np.int32), ()
-    rows = [Row(ids[:2], ids[: 1 + i % 6], empty) for i in range(12)]
-    (whole,) = siblings(rows, packs=True)
-    assert whole.length == 2 + 1 + 2 + 3 + 4 + 5 + 6 and whole.members == list(range(12))
-    vlm = VLM.load(qwen)
-    expected = vlm(vlm.collate(rows)).logps
-    monkeypatch.setattr("policy.packing.ROOM", 10)
-    parts = siblings(rows, packs=True)
-    # Lengths 1 .. 6 twice: 1 + 2 + 3 + 4 | 5 | 6 + 1 + 2 | 3 + 4 | 5 | 6.
-    assert [p.members for p in parts] == [[0, 1, 2, 3], [4], [5, 6, 7], [8, 9], [10], [11]]
-    torch.testing.assert_close(vlm(vlm.collate(rows)).logps, expected, atol=1e-5, rtol=0)
-
-
-def test_micro_batches_that_share_frames_encode_each_once_with_the_same_gradient(
-    qwen: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    vlm = VLM.load(qwen)
-    rows, patches = group_rows(vlm), []
-    vlm.model.model.visual.register_forward_hook(lambda _, args, out: patches.append(len(args[0])))
-    weighed(vlm, rows)[1].backward()
-    whole = gradients(vlm)
-    for most, encoded in ((6, 2), (0, 6)):  # with no chunk kept open, each of the three parts encodes both again
-        monkeypatch.setattr("policy.frames.OPEN", most)
-        patches.clear()
-        for part in vlm.family.sharing([{frame_key(i) for r in rows for i in r.images}] * 3):
-            weighed(vlm, rows[4 * part : 4 * part + 4], 4 * part)[1].backward()
-        assert sum(patches) == 64 * encoded
-        assert_same_gradients(gradients(vlm), whole)
 
 
 def test_features_are_remembered_until_the_weights_change(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:

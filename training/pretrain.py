@@ -24,15 +24,42 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from episode import HandeyeError, SceneObject
+from episode import Frame, HandeyeError, SceneObject
 from perception.dense import Classes, dense_labels
-from policy.packing import Exchange, Packed, pack
+from policy.packing import ROOT, PrefixTree, pack
 from policy.tiny import TinyShape, build_tiny, extend_tiny
 from policy.vlm import BANNED, VLM, model_folder
 from training import distributed
 from training.dense_heads import DenseHeads
 from training.mixture import SKILLS, Item, Mixture, Recipe, corpus
 from training.muon import Muon
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question and its answer as token ids."""
+
+    question: tuple[int, ...]
+    answer: tuple[int, ...]
+    weight: float = 1.0
+    """Of each of its answer's tokens in the loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Pictures, and what is asked about them: every exchange goes on from the pictures and sees no other."""
+
+    prefix: tuple[int, ...]
+    images: tuple[Frame, ...]
+    exchanges: tuple[Exchange, ...]
+
+    def tree(self) -> PrefixTree:
+        tree = PrefixTree()
+        prefix = tree.branch(ROOT, self.prefix, self.images)
+        for exchange in self.exchanges:
+            path = tree.branch(prefix, exchange.question + exchange.answer)
+            tree.answer(path, len(exchange.answer))
+        return tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +233,7 @@ class Pretrainer:
 
     def answers(self, rows: Sequence[Packed], vision: Any) -> tuple[Tensor, Tensor]:
         """Logits [N, V], banned tokens left out, and targets [N] of all answer tokens."""
-        tree = pack(rows, self.vlm.family).to(self.vlm.device)
+        tree = pack([row.tree() for row in rows], self.vlm.family).to(self.vlm.device)
         _, logits = self.vlm.answers(tree, mm_encoder_outputs={"image": vision})
         return logits.masked_fill(self.vlm.bans, BANNED), tree.targets
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episode import Decision, Generation, Trajectory
-from policy.packing import Row, siblings
+from policy.families import Family
+from policy.packing import Row, shared
 from training.critic import Layout
 
 UNIT = 16
@@ -110,28 +111,27 @@ def _samples(
         start += length
 
 
-def micro_batches(rows: Sequence[Row], budget: int, packs: bool = True) -> list[list[int]]:
+def micro_batches(rows: Sequence[Row], budget: int, family: Family) -> list[list[int]]:
     """Indices of rows, cut so that packed rows times the longest of them stay within ``budget`` tokens (or one).
 
-    Rows with the same prompt and images go together and count once, with their distinct replies (where the model's
-    family ``packs``). Packed rows of about one length go together, so that little is padded, but all that show the same
-    images side by side, as those are encoded once. Batches have powers of two of packed rows: on a CPU every new shape
-    costs the kernels a compilation.
+    Rows that share a prefix tree go together and count with its tokens (where the model's family packs). Trees of about
+    one length go together, so that little is padded, but all that show the same images side by side, as those are
+    encoded once. Batches have powers of two of packed rows: on a CPU every new shape costs the kernels a compilation.
     """
-    groups = siblings(rows, packs)
+    trees = [(group.members, group.tree.length, group.keys) for group in shared(rows, family)]
     longest: dict[tuple[str, ...], int] = {}
-    for group in groups:
-        longest[group.keys] = max(longest.get(group.keys, 0), -(-group.length // UNIT))
+    for _, length, keys in trees:
+        longest[keys] = max(longest.get(keys, 0), -(-length // UNIT))
     kinds = {keys: number for number, keys in enumerate(longest)}
-    groups.sort(key=lambda g: (longest[g.keys], kinds[g.keys], g.length))
+    trees.sort(key=lambda tree: (longest[tree[2]], kinds[tree[2]], tree[1]))
     batches: list[list[int]] = []
     start = 0
-    while start < len(groups):
+    while start < len(trees):
         size = 1
-        while start + 2 * size <= len(groups):
-            if 2 * size * max(g.length for g in groups[start : start + 2 * size]) > budget:
+        while start + 2 * size <= len(trees):
+            if 2 * size * max(length for _, length, _ in trees[start : start + 2 * size]) > budget:
                 break
             size *= 2
-        batches.append([index for group in groups[start : start + size] for index in group.members])
+        batches.append([index for members, _, _ in trees[start : start + size] for index in members])
         start += size
     return batches

@@ -36,7 +36,7 @@ class Trainee:
 
     def batches(self, rows: Sequence[Row]) -> list[list[int]]:
         """Indices of rows by micro-batch."""
-        return micro_batches(rows, self.config.token_budget, self.vlm.family.packs)
+        return micro_batches(rows, self.config.token_budget, self.vlm.family)
 
     def walk(self, rows: Sequence[Row]) -> Iterator[list[int]]:
         """The same one by one: each is scored and walked backward once before the next is asked for.

@@ -12,10 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from policy.packing import Row
 from policy.vlm import VLM
 from tests.run_helpers import lines, strip
 from training import checkpoint
@@ -23,7 +21,6 @@ from training.algorithms import ALGORITHMS
 from training.config import PRESETS
 from training.loop import train
 from training.rewards import TERMS
-from training.samples import micro_batches
 from training.update import Learner
 
 
@@ -132,22 +129,6 @@ def test_the_examples_of_the_guides_train(
     [line] = lines(tmp_path / "run")
     assert line["updates"] == 1
     assert name != "calm" or line["reward/repeated/gui/strip-v0"] > 0
-
-
-def test_micro_batches_hold_their_budget_and_everything_once() -> None:
-    def row(length: int, shade: int) -> Row:
-        picture = np.full((4, 4, 3), shade, np.uint8)
-        return Row(np.zeros(length - 2, np.int32), np.zeros(2, np.int32), (picture,))
-
-    lengths = [5, 90, 7, 30, 31, 5, 200]
-    batches = micro_batches([row(n, 0) for n in lengths], 100)
-    # The two of length 5 are one packed row. Powers of two: 2·7, as 4·31 is too much; 2·31; 90 and 200 stand alone.
-    assert batches == [[0, 5, 2], [3, 4], [1], [6]]
-    # A family that does not pack: 2·5, as 4·30 is too much; 2·30; and 31 with 90 would be 180.
-    assert micro_batches([row(n, 0) for n in lengths], 100, packs=False) == [[0, 5], [2, 3], [4], [1], [6]]
-    # Of equally long rows those with one picture go together.
-    shades = [1, 2, 1, 2, 1, 2, 2, 1]
-    assert micro_batches([row(20 + i, s) for i, s in enumerate(shades)], 110) == [[0, 2, 4, 7], [1, 3, 5, 6]]
 
 
 def test_the_logged_rate_is_the_schedule_s_where_no_step_is_taken(model: Path) -> None:
