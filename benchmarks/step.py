@@ -121,7 +121,7 @@ def update(vlm: VLM, rows: Sequence[Row]) -> None:
 
 def generate(vlm: VLM, turns: Sequence[Sequence[Prompt]], sampling: Sampling) -> None:
     """All replies of one generation of episodes, turn by turn."""
-    vlm.family.forget()
+    vlm.forget()
     for number, prompts in enumerate(turns):
         Engine(vlm).generate(prompts, sampling, [number * 10_000 + i for i in range(len(prompts))])
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,8 @@ from transformers import DynamicCache
 
 from episode import Generation, frame_key
 from policy.context import Prompt
-from policy.packing import bucket
+from policy.packing import bucket, images_in, symbols
+from policy.recall import Layers, Recall, Said, cache_of
 from policy.vlm import VLM
 
 
@@ -44,21 +47,61 @@ class _State:
         self.mask, self.logits = self.mask[rows], self.logits[rows]
         self.position = self.position[..., rows, :]
 
+    def layers(self, rows: torch.Tensor | None = None) -> Layers:
+        """Keys and values of some rows, or of all."""
+        layers: list[Any] = self.cache.layers
+        pairs = [(layer.keys, layer.values) for layer in layers]
+        return pairs if rows is None else [(keys[rows], values[rows]) for keys, values in pairs]
+
+
+def _joined(states: Sequence[_State]) -> _State:
+    """Rows of several states in one, aligned on the right."""
+    if len(states) == 1:
+        return states[0]
+    width = max(s.mask.shape[1] for s in states)
+
+    def widened(parts: list[torch.Tensor], dim: int) -> torch.Tensor:
+        grown = []
+        for part in parts:
+            shape = list(part.shape)
+            shape[dim] = width - shape[dim]
+            grown.append(torch.cat([part.new_zeros(shape), part], dim))
+        return torch.cat(grown)
+
+    cache = DynamicCache()
+    for number, same in enumerate(zip(*(s.layers() for s in states), strict=True)):
+        keys, values = zip(*same, strict=True)
+        cache.update(widened(list(keys), 2), widened(list(values), 2), number)
+    return _State(
+        cache,
+        widened([s.mask for s in states], 1),
+        torch.cat([s.position for s in states], -2),
+        torch.cat([s.logits for s in states]),
+    )
+
 
 class Engine:
     """The embedded engine: prefill each distinct prompt once, then decode all rows together.
 
-    Rows with the same prompt and images share its prefill; rows that have ended leave the decode batch. Each row draws
-    its uniforms from its own seed by inverse transform sampling, so that what a row says does not depend on the batch
-    that it happens to be in (beyond rounding of the logits).
+    Rows with the same prompt and images share its prefill, prompts may go on from what was said before, and rows that
+    have ended leave the decode batch. Each row draws its uniforms from its own seed by inverse transform sampling, so
+    that what a row says does not depend on the batch that it happens to be in (beyond rounding of the logits).
     """
 
     def __init__(self, vlm: VLM) -> None:
         self.vlm = vlm
+        self.recall = Recall(vlm)
 
     @torch.no_grad()
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
-        """One reply a prompt; ``seeds`` has one entry a prompt."""
+    def generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, seeds: Sequence[int], keep: bool = False
+    ) -> list[Generation]:
+        """One reply a prompt; ``seeds`` has one entry a prompt.
+
+        With ``keep`` prompts go on from replies of the last call where they begin as those did, and what is computed is
+        kept for the next call: for prompts that grow, or that share a long beginning. Where the family does not pack it
+        changes nothing.
+        """
         if not prompts:
             return []
         vlm = self.vlm
@@ -72,28 +115,47 @@ class Engine:
         ]
         first = [which.index(number) for number in range(len(distinct))]
         uniforms = np.stack([np.random.Generator(np.random.PCG64(s)).random(sampling.max_tokens) for s in seeds])
-        state = self._prefill([prompts[i] for i in _eights(first)])
-        ids, logps = self._decode(state, which, sampling, torch.from_numpy(uniforms).to(vlm.device))
+        keep = keep and vlm.family.packs
+        told = [symbols(prompts[i].ids, prompts[i].images, vlm.family) for i in first] if keep else []
+        known = [self.recall.before(t) for t in told] or [(0, None)] * len(first)
+        # Those that go on from something and those that begin: apart, as they have much and little left to compute.
+        apart = [[n for n, (same, _) in enumerate(known) if bool(same) is begun] for begun in (False, True)]
+        begun = [_eights(part) for part in apart if part]
+        state = _joined([self._prefill([prompts[first[n]] for n in part], [known[n] for n in part]) for part in begun])
+        place = {n: row for row, n in reversed(list(enumerate(itertools.chain(*begun))))}
+        kept: dict[int, tuple[Layers, int, torch.Tensor]] | None = {} if keep else None
+        drawn = torch.from_numpy(uniforms).to(vlm.device)
+        ids, logps = self._decode(state, [place[n] for n in which], sampling, drawn, kept)
         vlm.train(was_training)
-        return [
+        found = [
             self._generation(prompt, images, row_ids, row_logps, sampling)
             for prompt, images, row_ids, row_logps in zip(prompts, keys, ids, logps, strict=True)
         ]
+        if kept is not None:
+            whole = [np.concatenate([told[n], g.reply_ids]) for n, g in zip(which, found, strict=True)]
+            self.recall.remember([Said(whole[b], *kept[b]) for b in range(len(found))])
+        return found
 
-    def _prefill(self, prompts: Sequence[Prompt]) -> _State:
-        """Prompts padded on the left, so that all replies begin in one column."""
+    def _prefill(self, prompts: Sequence[Prompt], known: Sequence[tuple[int, Said | None]]) -> _State:
+        """Prompts padded on the left, so that all replies begin in one column, behind what is known of them."""
         vlm = self.vlm
-        width = bucket(max(len(p.ids) for p in prompts), 16)
-        ids = torch.full((len(prompts), width), int(vlm.tokenizer.pad_token_id))
-        mask = torch.zeros_like(ids)
-        for b, prompt in enumerate(prompts):
+        longest = max(len(p.ids) for p in prompts)
+        width = bucket(max(len(p.ids) - same for p, (same, _) in zip(prompts, known, strict=True)), 16)
+        pad = int(vlm.tokenizer.pad_token_id)
+        ids, whole = torch.full((len(prompts), width), pad), torch.full((len(prompts), max(longest, width)), pad)
+        mask, stands = torch.zeros_like(ids), torch.zeros_like(whole)
+        images = []
+        for b, (prompt, (same, _)) in enumerate(zip(prompts, known, strict=True)):
             vlm.require_images(prompt.ids, prompt.images)
-            ids[b, width - len(prompt.ids) :] = torch.from_numpy(prompt.ids)
-            mask[b, width - len(prompt.ids) :] = 1
-        images = [p.images for p in prompts]
-        positions = vlm.family.positions(ids, mask, images).to(vlm.device)
-        mask = mask.to(vlm.device)
-        cache = DynamicCache(config=vlm.model.config.get_text_config())
+            new = torch.from_numpy(prompt.ids[same:])
+            ids[b, width - len(new) :], mask[b, width - len(new) :] = new, 1
+            whole[b, whole.shape[1] - len(prompt.ids) :] = torch.from_numpy(prompt.ids)
+            stands[b, whole.shape[1] - len(prompt.ids) :] = 1
+            shown = images_in(prompt.ids[:same], prompt.images, vlm.family)
+            images.append(prompt.images[shown:])
+        positions = vlm.family.positions(whole, stands, [p.images for p in prompts])[..., -width:].to(vlm.device)
+        cache, before = cache_of(vlm, known)
+        mask = torch.cat([before, mask.to(vlm.device)], 1)
         logits = vlm.logits(
             input_ids=ids.to(vlm.device),
             attention_mask=mask,
@@ -106,11 +168,17 @@ class Engine:
         return _State(cache, mask, positions[..., -1:], logits)
 
     def _decode(
-        self, state: _State, which: Sequence[int], sampling: Sampling, uniforms: torch.Tensor
+        self,
+        state: _State,
+        which: Sequence[int],
+        sampling: Sampling,
+        uniforms: torch.Tensor,
+        kept: dict[int, tuple[Layers, int, torch.Tensor]] | None = None,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Sampled ids and log-probs, both [B, T], where reply b goes on from row ``which[b]`` of the prefill.
 
-        What stands behind a reply's end means nothing.
+        What stands behind a reply's end means nothing. ``kept`` is filled with each reply's layers, its row of them,
+        and the columns of its tokens.
         """
         vlm, count = self.vlm, len(which)
         ends = torch.tensor(vlm.end_ids, device=vlm.device)
@@ -132,10 +200,15 @@ class Engine:
                 break
             if bucket(len(going), 8) < len(rows):
                 places = {row: place for place, row in enumerate(rows.tolist())}
-                kept = torch.tensor([places[row] for row in _eights(going)], device=vlm.device)
-                state.select(kept)
-                rows, token = rows[kept], token[kept]
+                if kept is not None:
+                    gone = {row: place for row, place in places.items() if bool(done[row])}
+                    _keep(kept, state, gone, torch.tensor(list(gone.values()), device=vlm.device))
+                staying = torch.tensor([places[row] for row in _eights(going)], device=vlm.device)
+                state.select(staying)
+                rows, token = rows[staying], token[staying]
             self._advance(state, token)
+        if kept is not None:
+            _keep(kept, state, {row: place for place, row in enumerate(rows.tolist()) if row not in kept})
         return ids.to("cpu", torch.int32).numpy(), logps.cpu().numpy()
 
     def _advance(self, state: _State, token: torch.Tensor) -> None:
@@ -170,6 +243,18 @@ class Engine:
             temperature=sampling.temperature,
             weight_version=self.vlm.weight_version,
         )
+
+
+def _keep(
+    kept: dict[int, tuple[Layers, int, torch.Tensor]],
+    state: _State,
+    places: dict[int, int],
+    chosen: torch.Tensor | None = None,
+) -> None:
+    """Keep replies by number, which stand in these rows of a state; ``chosen`` copies those rows, else all are kept."""
+    layers = state.layers(chosen)
+    for number, (reply, place) in enumerate(places.items()):
+        kept[reply] = layers, place if chosen is None else number, state.mask[place].nonzero()[:, 0]
 
 
 def _eights(rows: Sequence[int]) -> list[int]:

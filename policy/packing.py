@@ -170,7 +170,7 @@ def shared(rows: Sequence[Row], family: Family) -> list[Shared]:
         if not found or not _worth(found[-1].tree.length, same, len(told[index]) - same):
             found.append(Shared())
             same = 0
-        path = found[-1].join(path[:same], index, row, _images_in(told[index][:same], row, family))
+        path = found[-1].join(path[:same], index, row, images_in(told[index][:same], row.images, family))
         before = told[index]
     return found
 
@@ -184,10 +184,10 @@ def _worth(length: int, same: int, rest: int) -> bool:
     return wasted <= same * (same + PER_TOKEN) and (length + rest <= MOST or not rest)
 
 
-def _images_in(told: Columns, row: Row, family: Family) -> int:
-    """How many of a row's images stand in the first symbols of it. No image is cut: its symbols are all alike."""
-    ends = np.cumsum([family.image_tokens(image) for image in row.images])
-    return int((ends <= (told < 0).sum()).sum())
+def images_in(begin: NDArray[np.integer], images: Sequence[Frame], family: Family) -> int:
+    """How many of the images stand in the first tokens, or symbols, of a sequence; none of them is cut."""
+    ends = np.cumsum([family.image_tokens(image) for image in images])
+    return int((ends <= ((begin < 0) | (begin == family.image_token_id)).sum()).sum())
 
 
 def pack(trees: Sequence[PrefixTree], family: Family) -> Tree:

@@ -92,6 +92,7 @@ class VLM(nn.Module):
         self.family = family
         self.tokenizer: PreTrainedTokenizerBase = family.tokenizer
         self.weight_version = 0
+        self.forgotten = 0
         self.value_head = value_head
         self.adapter: nn.Sequential | None = None
         self.register_buffer("bans", self._bans(), persistent=False)
@@ -189,6 +190,11 @@ class VLM(nn.Module):
         configured = self.model.generation_config.eos_token_id
         listed = configured if isinstance(configured, list) else [configured]
         return tuple({i for i in (*listed, self.tokenizer.eos_token_id) if i is not None})
+
+    def forget(self) -> None:
+        """Nothing that was remembered reaches beyond this point: what comes is computed afresh."""
+        self.forgotten += 1
+        self.family.forget()
 
     def freeze_vision(self) -> None:
         """Train everything but the vision tower, whose features of a frame then never change.

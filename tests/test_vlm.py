@@ -127,7 +127,7 @@ def test_a_frozen_tower_encodes_a_frame_once_until_it_is_told_to_forget(qwen: Pa
     scores.logps.sum().backward()
     for name, parameter in vlm.model.named_parameters():
         assert (parameter.grad is None) == ("visual" in name), name
-    vlm.family.forget()
+    vlm.forget()
     vlm(batch)
     assert len(calls) == 2
 

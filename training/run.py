@@ -197,7 +197,7 @@ class Run:
     def _forget_frames(self) -> None:
         """A step's features depend on nothing before it: a resumed run would not have that in memory."""
         for vlm in self._models():
-            vlm.family.forget()
+            vlm.forget()
 
     def _trained(self) -> list[VLM]:
         """Policy and judges."""
