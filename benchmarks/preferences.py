@@ -24,9 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.laboratory.quality import interval
-from policy.agent import VLMAgent, dialect_of
+from policy.agent import VLMAgent, context_of
 from policy.codecs import codec_named
-from policy.context import ContextBuilder
 from policy.engine import Sampling
 from policy.vlm import VLM
 from training import checkpoint
@@ -63,7 +62,7 @@ KL_CAP = 0.1
 def utilities(policy: str | Path, config: Config, starts: int) -> NDArray[np.float64]:
     """[starts] what the one who prefers thinks of one sampled episode from each held-out start."""
     codec, vlm = codec_named(config.codec), VLM.load(policy, bf16=config.bf16).eval()
-    context = ContextBuilder(dialect_of(vlm), codec, config.frames, last_actions=config.last_actions)
+    context = context_of(vlm, codec, config.frames, config.last_actions)
     agent = VLMAgent(vlm, codec, context, Sampling(config.temperature, codec.max_tokens))
     specs = [EpisodeSpec(TASK, HELD_OUT_SEED + i, "heldout", episode=i) for i in range(starts)]
     weights = RewardWeights(**PREFERENCE)

@@ -30,9 +30,9 @@ from rich.console import Console
 from rich.table import Table
 
 from episode import Trajectory, frame_key
-from policy.agent import VLMAgent, dialect_of
+from policy.agent import VLMAgent, context_of
 from policy.codecs import codec_named
-from policy.context import ContextBuilder, Prompt
+from policy.context import Prompt
 from policy.engine import Engine, Sampling
 from policy.packing import Row
 from policy.vlm import VLM
@@ -190,7 +190,7 @@ def main(groups: int = 2, turns: int = 3, policy: str = "base", out: Path = Path
     config = preset("default")
     vlm = VLM.load(policy, bf16=config.bf16)
     codec = codec_named(config.codec)
-    context = ContextBuilder(dialect_of(vlm), codec, config.frames, last_actions=config.last_actions)
+    context = context_of(vlm, codec, config.frames, config.last_actions)
     sampling = Sampling(config.temperature, codec.max_tokens)
     clock = Clock(vlm)
     measured: list[Measured] = []

@@ -77,7 +77,10 @@ class VLMAgent:
 
     def act(self, requests: Sequence[Request]) -> list[Turn]:
         prompts = [self.context.build(r.observation, r.history, r.frames, r.embodiment) for r in requests]
-        generations = self.engine.generate(prompts, self.sampling, [r.seed for r in requests])
+        # Prompts of one frame and no preamble hardly ever begin as any of the turn before.
+        keep = self.context.conversation or self.context.frames > 1
+        keep = keep or any(self.context.codec.system(r.embodiment) for r in requests[:1])
+        generations = self.engine.generate(prompts, self.sampling, [r.seed for r in requests], keep)
         return [
             Turn([generation], read(self.codec, generation.text, request), _views(self.context, prompt))
             for request, prompt, generation in zip(requests, prompts, generations, strict=True)
@@ -137,6 +140,15 @@ class NoopAgent:
 
     def act(self, requests: Sequence[Request]) -> list[Turn]:
         return [Turn([], understood(still(r.embodiment, held_grip(r.history)), "")) for r in requests]
+
+
+def context_of(
+    vlm: VLM, codec: Codec, frames: int = 1, last_actions: int = 0, conversation: bool = False
+) -> ContextBuilder:
+    """The context of a loaded model, within the positions that it knows."""
+    positions = getattr(vlm.model.config.get_text_config(), "max_position_embeddings", None)
+    limit = None if positions is None else int(positions) - codec.max_tokens
+    return ContextBuilder(dialect_of(vlm), codec, frames, None, last_actions, limit, conversation=conversation)
 
 
 def dialect_of(vlm: VLM) -> Dialect:

@@ -1,11 +1,13 @@
 """What a turn sees: frames, instruction, state of the body and last actions, as one prompt of tokens.
 
-Each turn is a fresh context of one user message. Frames come first, then everything that changes more often, so that
-turns and questions about the same frames share their prefix:
+Usually each turn is a fresh context of one user message. Frames come first, then everything that changes more often, so
+that turns and questions about the same frames share their prefix:
 
     [system] user: frame frame ... instruction, state of the body, last actions   assistant:
 
-Left out: one sequence that grows over the turns.
+Or a conversation goes on, with every reply as the policy gave it, token by token, and all frames so far:
+
+    [system] user: frame, instruction, state   assistant: reply   user: frame, state   assistant: ...
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ from policy.codecs import Codec, CodecError, describe
 
 Message = dict[str, Any]
 """``{"role": ..., "content": [{"type": "image"} | {"type": "text", "text": ...}]}``, as chat templates take it."""
-_BODY = "\N{WHITE SQUARE}text\N{WHITE SQUARE}"
-"""Stands for the text of the turn while a chat template is rendered; no world writes it."""
+_BODY, _REPLY = "\N{WHITE SQUARE}text\N{WHITE SQUARE}", "\N{WHITE SQUARE}reply\N{WHITE SQUARE}"
+"""Stand for the text of a turn and for a reply while a chat template is rendered; no world writes them."""
 
 
 class ContextError(HandeyeError):
@@ -84,6 +86,8 @@ class ContextBuilder:
         last_actions: actions of the turns before that are told, the newest last, and whether it changed what is seen.
         limit: most tokens of a prompt. Above it the oldest frames go, with their placeholders, then the oldest of the
             last actions; what is seen now is never cut.
+        conversation: a turn goes on from the one before instead of beginning afresh, which it does where that one was
+            not generated, and where it would be longer than ``limit``.
         view: how frames are laid into images; None gives them as they are. With a view that adds grey, ``codec`` must
             be :class:`policy.codecs.placed.Placed` behind the same view.
     """
@@ -97,6 +101,7 @@ class ContextBuilder:
         last_actions: int = 0,
         limit: int | None = None,
         view: View | None = None,
+        conversation: bool = False,
     ) -> None:
         if frames < 1 or last_actions < 0:
             raise ContextError(f"frames must be at least 1 and last_actions at least 0, got {frames}, {last_actions}")
@@ -107,7 +112,9 @@ class ContextBuilder:
         self.last_actions = last_actions
         self.limit = limit
         self.view = view
+        self.conversation = conversation
         self._around: dict[tuple[str, int], tuple[str, str]] = {}
+        self._linked: dict[int, tuple[str, str]] = {}
 
     def build(
         self,
@@ -128,6 +135,10 @@ class ContextBuilder:
             ContextError: a camera is missing, a frame is of a wrong size, or the prompt is longer than ``limit``.
         """
         cameras = self._cameras(embodiment, observation)
+        if self.conversation and history and history[-1].generations:
+            prompt = self._on(observation, history[-1], frames, embodiment, cameras)
+            if self.limit is None or len(prompt.ids) <= self.limit:
+                return prompt
         past = history[max(0, len(history) - self.frames + 1) :] if self.frames > 1 else ()
         seen = [[self._look(frames[decision.frames[camera]], embodiment) for camera in cameras] for decision in past]
         seen.append([self._look(observation["frames"][camera], embodiment) for camera in cameras])
@@ -152,6 +163,34 @@ class ContextBuilder:
                     f"the prompt has {len(prompt.ids)} tokens, {self.limit} are allowed and nothing is left to drop: "
                     "use smaller frames, fewer cameras or a higher limit"
                 )
+
+    def _on(
+        self,
+        observation: Observation,
+        last: Decision,
+        frames: Mapping[str, Frame],
+        embodiment: Embodiment,
+        cameras: Sequence[str],
+    ) -> Prompt:
+        """The turn after ``last`` in one conversation: its prompt and its reply as they were, then what is seen now."""
+        said = last.generations[-1]
+        images = tuple(self._look(observation["frames"][camera], embodiment) for camera in cameras)
+        state = self.codec.observe(observation.get("proprio"), embodiment)
+        unchanged = frame_keys(observation) == dict(last.frames)
+        outcome = "" if last.valid and not unchanged else "unchanged" if last.valid else "invalid"
+        text = " ".join(part for part in (state, outcome) if part)
+        before, after = self._between(len(images))
+        new = self._expand(np.asarray(self._encode(text, "", before, after), np.int32), images)
+        end = self.dialect.end_id
+        if new[0] != end:
+            raise ContextError(
+                "the model's chat template does not close a reply with the token that ends it, so that no conversation "
+                "can go on: take --conversation False"
+            )
+        # A reply that was cut off at its longest has no end of its own.
+        new = new[1:] if len(said.reply_ids) and said.reply_ids[-1] == end else new
+        ids = np.concatenate([said.prompt_ids, said.reply_ids, new])
+        return Prompt(ids, (*(frames[key] for key in said.images), *images), f"...{before}{text}{after}")
 
     def compose(self, images: Sequence[Frame], text: str, system: str = "", foreign: str | None = None) -> Prompt:
         """A prompt of frames and a text: of a turn, or of any question about frames.
@@ -214,8 +253,7 @@ class ContextBuilder:
     def _surroundings(self, system: str, images: int) -> tuple[str, str]:
         """What the chat template writes before and after the turn's text; rendered once for each shape of turn."""
         if (system, images) not in self._around:
-            content: list[Message] = [{"type": "image"}] * images + [{"type": "text", "text": _BODY}]
-            messages: list[Message] = [{"role": "user", "content": content}]
+            messages = [_user(images, _BODY)]
             if system:
                 messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
             before, found, after = self.dialect.render(messages).partition(_BODY)
@@ -223,6 +261,17 @@ class ContextBuilder:
                 raise ContextError("the model's chat template leaves out the text of a user message with images")
             self._around[system, images] = before, after
         return self._around[system, images]
+
+    def _between(self, images: int) -> tuple[str, str]:
+        """What the chat template writes from the end of a reply to the next turn's text, and after that."""
+        if images not in self._linked:
+            reply: Message = {"role": "assistant", "content": [{"type": "text", "text": _REPLY}]}
+            whole = self.dialect.render([_user(images, ""), reply, _user(images, _BODY)])
+            before, found, after = whole.partition(_REPLY)[2].partition(_BODY)
+            if not found:
+                raise ContextError("the model's chat template leaves out what follows on a reply")
+            self._linked[images] = before, after
+        return self._linked[images]
 
     def _expand(self, ids: NDArray[np.int32], images: Sequence[Frame]) -> NDArray[np.int32]:
         """``ids`` with each image's one placeholder repeated for every feature of it."""
@@ -235,6 +284,10 @@ class ContextBuilder:
         repeats = np.ones(len(ids), np.int64)
         repeats[spans] = [self.dialect.image_tokens(image) for image in images]
         return np.repeat(ids, repeats)
+
+
+def _user(images: int, text: str) -> Message:
+    return {"role": "user", "content": [{"type": "image"}] * images + [{"type": "text", "text": text}]}
 
 
 def turn_text(instruction: str, state: str, did: Sequence[str] = (), unchanged: bool = False) -> str:

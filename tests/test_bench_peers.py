@@ -99,11 +99,12 @@ def test_ours_is_as_long_as_the_peer_says(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setitem(worlds.TASKS, TASK, ClickBox)  # gone after the test: other tests list what there is
     model.write(tmp_path)
-    options = Options(tmp_path, prompt=130, reply=3, growth=80, turns=2, groups=1, group_size=2, context=context)
+    growth = 110 if context == "all" else 80
+    options = Options(tmp_path, prompt=160, reply=3, growth=growth, turns=2, groups=1, group_size=2, context=context)
     step, setting = trainer(options)
     # One trained turn a reply, or `step` raises.
     assert step() == 4
     first, second = setting["prompts"]
-    assert first == (102 if context == "shipped" else 130)
-    # The action is told in 80 - 64 - 4 tokens, after " last "; all of the history is another frame besides.
-    assert second - first == {"all": 66 + 6 + 12, "default": 6 + 12, "shipped": 6 + 12}[context]
+    assert first == (102 if context == "shipped" else 160)
+    # The last action is told in 80 - 64 - 4 tokens, after " last "; a conversation grows as the peer's does.
+    assert second - first == {"all": 110, "default": 6 + 12, "shipped": 6 + 12}[context]

@@ -15,6 +15,7 @@ from episode import (
     ControlStep,
     Decision,
     Frame,
+    Generation,
     Observation,
     Screen,
     chunk_of,
@@ -24,7 +25,7 @@ from episode import (
 from gui_env.spaces import action_space as screen_space
 from perception.views import Letterbox, Pad
 from policy.codecs import CODECS
-from policy.context import ContextBuilder, ContextError, Dialect, Message, turn_text
+from policy.context import ContextBuilder, ContextError, Dialect, Message, Prompt, turn_text
 
 SCREEN = Screen(128, 96)
 BODY = Body((-0.2, -0.2, 0.0), (0.2, 0.2, 0.3))
@@ -122,6 +123,76 @@ def test_last_frames_oldest_first() -> None:
     assert int((prompt.ids == IMAGE).sum()) == 6 * 4
     assert shades(builder(frames=3).build(at_table(40), history[:1], frames, BODY).images) == [10, 11, 40, 41]
     assert shades(builder(frames=1).build(at_table(40), history, {}, BODY).images) == [40, 41]
+
+
+def closing(text: str) -> Sequence[int]:
+    """``encode``, and a reply's end is one token."""
+    found: list[int] = []
+    for number, piece in enumerate(text.split("</>")):
+        found += ([END] if number else []) + list(encode(piece))
+    return found
+
+
+def spoken(prompt: Prompt, *reply: int) -> Generation:
+    keys = tuple(frame_key(image) for image in prompt.images)
+    return Generation(prompt.ids, np.array(reply, np.int32), keys, "")
+
+
+def talk(shades_seen: Sequence[int], replies: Sequence[Sequence[int]], **options: Any) -> list[Prompt]:
+    """Prompts of an episode's turns, the last of which has no reply yet."""
+    dialect = Dialect(render, closing, image_tokens, IMAGE, END, ("[¤]",))
+    context = ContextBuilder(dialect, CODECS["compact"], conversation=True, **options)
+    seen = [on_screen(shade) for shade in shades_seen]
+    history, frames = episode(seen[:-1], [[screen_action("wait")]] * len(replies))
+    prompts = []
+    for turn, observation in enumerate(seen):
+        prompts.append(context.build(observation, history[:turn], frames, SCREEN))
+        if turn < len(replies):
+            history[turn].generations.append(spoken(prompts[-1], *replies[turn]))
+    return prompts
+
+
+def test_a_conversation_goes_on_with_its_replies_as_they_were_sampled() -> None:
+    # The second reply was cut off before its end.
+    first, second, third = talk([7, 8, 9], [[ord("h"), ord("i"), END], [ord("y"), ord("o")]])
+    assert first.text == "<user>[¤]click ok</><assistant>" and shades(third.images) == [7, 8, 9]
+    said = np.concatenate([first.ids, [ord("h"), ord("i"), END]])
+    assert (second.ids[: len(said)] == said).all()
+    rest = "".join({IMAGE: "", END: "$"}.get(i, chr(i)) for i in second.ids[len(said) :])
+    assert rest == "<user>[]$<assistant>"  # what the first turn said of the task is there to be read
+    said = np.concatenate([second.ids, [ord("y"), ord("o"), END]])
+    assert (third.ids[: len(said)] == said).all() and int((third.ids == IMAGE).sum()) == 3 * 12
+
+
+def test_a_conversation_tells_what_an_action_came_to() -> None:
+    context = ContextBuilder(
+        Dialect(render, closing, image_tokens, IMAGE, END, ("[¤]",)), CODECS["compact"], conversation=True
+    )
+    for action, shade, told in (([screen_action("wait")], 7, "unchanged"), (None, 7, "invalid"), (None, 8, "invalid")):
+        history, frames = episode([on_screen(7)], [action])
+        history[0].generations.append(spoken(context.build(on_screen(7), (), {}, SCREEN), END))
+        assert context.build(on_screen(shade), history, frames, SCREEN).text.endswith(f"[¤]{told}</><assistant>")
+    at = at_table(7)
+    history, frames = episode([at], [chunk_of(BODY, (0, 0, 0), 1)])
+    history[0].generations.append(spoken(context.build(at, (), {}, BODY), END))
+    text = context.build(at_table(9), history, frames, BODY).text
+    assert text.endswith("[¤][¤]hand<loc_16><loc_16><loc_0>open</><assistant>")
+
+
+def test_a_conversation_that_is_too_long_begins_afresh() -> None:
+    prompts = talk([7, 8, 9, 10], [[END]] * 3, limit=90, last_actions=1)
+    assert [len(p.images) for p in prompts] == [1, 2, 1, 2]
+    assert prompts[2].text == "<user>[¤]click ok last wait</><assistant>"
+
+
+def test_no_conversation_without_an_end_of_replies() -> None:
+    history, frames = episode([on_screen(7)], [[screen_action("wait")]])
+    context = builder(conversation=True)
+    # An expert's turn without a record of words: it begins afresh.
+    assert context.build(on_screen(8), history, frames, SCREEN).text == "<user>[¤]click ok</><assistant>"
+    history[0].generations.append(spoken(context.build(on_screen(7), (), {}, SCREEN), END))
+    with pytest.raises(ContextError, match="--conversation False"):
+        context.build(on_screen(8), history, frames, SCREEN)
 
 
 def test_last_actions_in_the_codec_s_words() -> None:

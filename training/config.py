@@ -53,6 +53,9 @@ class Config:
     """Frames of each camera that a turn sees, the current one included."""
     last_actions: int = 1
     """Actions of the turns before that a turn is told."""
+    conversation: bool = False
+    """Whether a turn goes on from the one before, with all frames and replies so far, instead of being told of the last
+    ones afresh. As long as the model's positions allow: then it begins afresh."""
     thought: Thought = "place"
     """What experts that are cloned write before the action: none, place (on bodies, as the base does), or words."""
 

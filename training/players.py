@@ -33,6 +33,7 @@ class Manner:
     codec: str = "compact"
     frames: int = 1
     last_actions: int = 1
+    conversation: bool = False
     temperature: float = 1.0
     greedy: bool = True
 
@@ -67,8 +68,7 @@ def player(policy: str, codec: str = "") -> tuple[Agent, Pieces | None]:
 
 
 def _model(policy: str, codec: str) -> tuple[Agent, Pieces | None]:
-    from policy.agent import VLMAgent, dialect_of
-    from policy.context import ContextBuilder
+    from policy.agent import VLMAgent, context_of
     from policy.engine import Sampling
     from policy.vlm import BASE, VLM
     from training.distributed import device
@@ -78,7 +78,7 @@ def _model(policy: str, codec: str) -> tuple[Agent, Pieces | None]:
     chosen = codec_named(codec or manner.codec)
     vlm = VLM.load(folder, device=device(), bf16=True)
     vlm.eval()
-    context = ContextBuilder(dialect_of(vlm), chosen, manner.frames, last_actions=manner.last_actions)
+    context = context_of(vlm, chosen, manner.frames, manner.last_actions, manner.conversation)
     sampling = Sampling(manner.temperature, chosen.max_tokens, greedy=manner.greedy)
     return VLMAgent(vlm, chosen, context, sampling), pieces_of(BASE if folder == "base" else Path(folder))
 
@@ -92,5 +92,6 @@ def found(policy: str) -> tuple[str, Manner]:
     folder = checkpoint.model_folder(Path(policy))
     if not (folder.parent / checkpoint.STATE).is_file():
         return str(folder), Manner()
-    config = checkpoint.load_config(folder.parent)
-    return str(folder), Manner(config.codec, config.frames, config.last_actions, config.temperature, config.eval_greedy)
+    c = checkpoint.load_config(folder.parent)
+    manner = Manner(c.codec, c.frames, c.last_actions, c.conversation, c.temperature, c.eval_greedy)
+    return str(folder), manner

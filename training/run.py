@@ -15,9 +15,8 @@ from typing import Any, Self
 import torch
 
 from episode import HandeyeError, Keyed, Outcome, Privileged, Trajectory
-from policy.agent import Agent, ExpertAgent, VLMAgent, dialect_of
+from policy.agent import Agent, ExpertAgent, VLMAgent, context_of
 from policy.codecs import codec_named
-from policy.context import ContextBuilder
 from policy.engine import Sampling
 from policy.vlm import VLM
 from training import checkpoint, guards, memory, probe, record
@@ -147,7 +146,7 @@ class Run:
         self.origin = _digest([reference]) if reference is not None else ""
         """Of the weights that the policy is compared with; no checkpoint holds them."""
         self.learner = Learner(self.vlm, config, codec.max_tokens, reference, self._seen())
-        context = ContextBuilder(dialect_of(self.vlm), codec, config.frames, last_actions=config.last_actions)
+        context = context_of(self.vlm, codec, config.frames, config.last_actions, config.conversation)
         self.judges = {
             name: Judge(name, self._load(config.policy), config, context, self.layout) for name in self.algorithm.judges
         }

@@ -22,10 +22,23 @@ from numpy.typing import NDArray
 
 from benchmarks.peers.meter import Meter
 from benchmarks.peers.scene import INSTRUCTION, SIDE, box, frame
-from episode import Advice, Embodiment, Observation, Outcome, Screen, Split, State, Task, screen_action
+from episode import (
+    Advice,
+    Decision,
+    Embodiment,
+    Generation,
+    Observation,
+    Outcome,
+    Screen,
+    Split,
+    State,
+    Task,
+    frame_key,
+    screen_action,
+)
 from policy.agent import VLMAgent, dialect_of
 from policy.codecs.base import Reply, understood
-from policy.context import ContextBuilder
+from policy.context import ContextBuilder, Prompt
 from policy.engine import Sampling
 from policy.vlm import VLM
 from training import worlds
@@ -84,20 +97,21 @@ class ClickBox(gym.Env[Any, Any]):
 
 
 class Lengths:
-    """A codec of given lengths: any text is a click somewhere, and past actions are told in ``told`` tokens."""
+    """A codec of given lengths: any text is a click somewhere."""
 
     name = "lengths"
 
-    def __init__(self, reply: int, told: int = 1, padding: int = 0) -> None:
+    def __init__(self, reply: int) -> None:
         self.max_tokens = reply
-        self.told = told
-        self.padding = padding
+        self.system_length = self.state_length = 0
+        self.told_length = 1
+        """Of the last action."""
 
     def system(self, embodiment: Embodiment) -> str:
-        return "." * self.padding
+        return "." * self.system_length
 
     def format(self, advice: Advice, embodiment: Embodiment, thought: bool) -> str:
-        return "." * self.told
+        return "." * self.told_length
 
     def parse(
         self, text: str, embodiment: Embodiment, *, grip: float = 1.0, cursor: tuple[int, int] | None = None
@@ -106,7 +120,7 @@ class Lengths:
         return understood([screen_action("click", x % SIDE, y % SIDE)], "")
 
     def observe(self, proprio: NDArray[np.float32] | None, embodiment: Embodiment) -> str:
-        return ""
+        return "." * self.state_length
 
 
 @dataclass(frozen=True)
@@ -134,26 +148,29 @@ def open_model(folder: Path) -> VLM:
 
 
 def context_of(vlm: VLM, options: Options) -> tuple[Lengths, ContextBuilder]:
-    """Codec and context whose first prompt has as many tokens as the peer's, and grows as the peer's does."""
-    first = {"frames": {"screen": frame(0)}, "instruction": INSTRUCTION}
-    codec = Lengths(options.reply)
-    everything = options.context == "all"
+    """Codec and context whose first prompt has as many tokens as the peer's, and a conversation grows as the peer's."""
+    codec, conversation = Lengths(options.reply), options.context == "all"
     context = ContextBuilder(
-        dialect_of(vlm),
-        codec,
-        frames=options.turns if everything else DEFAULT.frames,
-        last_actions=options.turns if everything else DEFAULT.last_actions,
+        dialect_of(vlm), codec, DEFAULT.frames, last_actions=DEFAULT.last_actions, conversation=conversation
     )
+    screen, seen = Screen(SIDE, SIDE), frame(0)
 
-    def length() -> int:
-        return len(context.build(first, (), {}, Screen(SIDE, SIDE)).ids)
+    def prompt(history: Sequence[Decision] = ()) -> Prompt:
+        now = {"frames": {"screen": frame(len(history))}, "instruction": INSTRUCTION}
+        return context.build(now, history, {frame_key(seen): seen}, screen)
 
-    if options.context != "shipped" and length() < options.prompt:
-        codec.padding = 1
-        codec.padding += options.prompt - length()
-    if options.growth:
+    if conversation and options.turns > 1:
+        said = prompt()
+        reply = np.zeros(options.reply, np.int32)
+        before = Decision({}, [Generation(said.ids, reply, (frame_key(seen),), "")], "", "", True, "", [], 0, {})
+        codec.state_length = 1
+        codec.state_length += max(0, options.growth - len(prompt([before]).ids) + len(said.ids))
+    elif options.growth:
         # A frame with its two brackets, and "; " between actions.
-        codec.told = max(1, options.growth - context.dialect.image_tokens(frame(0)) - 4)
+        codec.told_length = max(1, options.growth - context.dialect.image_tokens(seen) - 4)
+    if options.context != "shipped" and len(prompt().ids) < options.prompt:
+        codec.system_length = 1
+        codec.system_length += options.prompt - len(prompt().ids)
     return codec, context
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -16,10 +17,11 @@ import pytest
 
 from policy.vlm import VLM
 from tests.run_helpers import lines, strip
-from training import checkpoint
+from training import checkpoint, record
 from training.algorithms import ALGORITHMS
 from training.config import PRESETS
 from training.loop import train
+from training.players import found
 from training.rewards import TERMS
 from training.update import Learner
 
@@ -58,6 +60,26 @@ def test_cloning_learns_what_the_expert_says(model: Path, tmp_path: Path) -> Non
     train(config, tmp_path / "run")
     losses = [line["loss"] for line in lines(tmp_path / "run")]
     assert losses[-1] < 0.3 * losses[0]
+
+
+@pytest.mark.parametrize("name", ["grpo", "ppo", "clone"])
+def test_a_conversation_is_learned_from_as_it_was_said(model: Path, tmp_path: Path, name: str) -> None:
+    """Turns that go on from turns: rollout, which remembers, and update, which packs, agree about every token."""
+    run = tmp_path / name
+    train(strip(model, algorithm=name, steps=2, conversation=True, bf16=False, episodes_every=1), run)
+    first, second = lines(run)
+    assert first["updates"] and second["updates"] and not first["dropped"]
+    if name != "clone":
+        assert first["logp_difference/max"] < 1e-4 and second["logp_difference/max"] < 1e-4
+    [episode, *_] = [record.load(path.parent) for path in sorted((run / "episodes").rglob(record.EPISODE))]
+    turns = [d.generations[-1] for d in episode.decisions]
+    assert len(turns) > 1 and all(
+        later.prompt_ids[: len(now.prompt_ids)].tolist() == now.prompt_ids.tolist()
+        for now, later in itertools.pairwise(turns)
+    )
+    assert [len(turn.images) for turn in turns] == list(range(1, len(turns) + 1))
+    # As long as it may be: the same run under a config from its checkpoint plays in the same manner.
+    assert found(str(run))[1].conversation
 
 
 def test_groups_without_variance_are_played_again_and_counted(model: Path, tmp_path: Path) -> None:
