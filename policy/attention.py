@@ -9,6 +9,10 @@ products forward and two thirds with the backward pass. The results agree with t
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
@@ -45,13 +49,93 @@ class _Attention(torch.autograd.Function):
         return d_q, d_k, d_v, None, None
 
 
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Tokens of one row that go on from a path, all of which they see."""
+
+    row: int
+    path: Tensor
+    """[P] int64 columns of the tokens before."""
+    start: int
+    stop: int
+
+
+_BRANCHES: ContextVar[Sequence[Branch] | None] = ContextVar("branches", default=None)
+
+
+@contextmanager
+def attending(branches: Sequence[Branch] | None) -> Iterator[None]:
+    """Within, masked attention is that of these branches, not that of the mask; None is the mask."""
+    token = _BRANCHES.set(branches)
+    try:
+        yield
+    finally:
+        _BRANCHES.reset(token)
+
+
+class _Branched(torch.autograd.Function):
+    """The same branch by branch, so that nothing is computed for pairs of tokens that do not see each other."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, branches: Sequence[Branch], scale: float) -> Tensor:
+        # Choosing columns of what is not contiguous copies all of it, for every branch.
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+        out = torch.zeros_like(q)
+        kept = []
+        for branch in branches:
+            mine = slice(branch.start, branch.stop)
+            scores = torch.matmul(q[branch.row, :, mine] * scale, _seen(k, branch).transpose(1, 2))
+            later = scores.new_full((scores.shape[1],) * 2, LOWEST).triu_(1)
+            scores[:, :, len(branch.path) :].add_(later)
+            weights = scores.softmax(-1)
+            out[branch.row, :, mine] = torch.matmul(weights, _seen(v, branch))
+            kept.append(weights)
+        ctx.save_for_backward(q, k, v, *kept)
+        ctx.branches, ctx.scale = branches, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, *kept = ctx.saved_tensors
+        d_q, d_k, d_v = (torch.zeros_like(t) for t in (q, k, v))
+        for branch, weights in zip(ctx.branches, kept, strict=True):
+            mine = slice(branch.start, branch.stop)
+            grad = grads[0][branch.row, :, mine]
+            d_weights = torch.matmul(grad, _seen(v, branch).transpose(1, 2))
+            d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype).mul_(ctx.scale)
+            d_q[branch.row, :, mine] = torch.matmul(d_scores, _seen(k, branch))
+            _spread(d_k, branch, torch.matmul(d_scores.transpose(1, 2), q[branch.row, :, mine]))
+            _spread(d_v, branch, torch.matmul(weights.transpose(1, 2), grad))
+        return d_q, d_k, d_v, None, None
+
+
+def _seen(whole: Tensor, branch: Branch) -> Tensor:
+    """What a branch's tokens see, its path and themselves: [H, P + n, D] of [B, H, L, D]."""
+    mine = whole[branch.row]
+    own = mine[:, branch.start : branch.stop]
+    return torch.cat([mine.index_select(1, branch.path), own], 1) if len(branch.path) else own
+
+
+def _spread(whole: Tensor, branch: Branch, part: Tensor) -> None:
+    """The inverse of :func:`_seen`, added."""
+    mine, path = whole[branch.row], len(branch.path)
+    if path:
+        mine.index_add_(1, branch.path, part[:, :path])
+    mine[:, branch.start : branch.stop] += part[:, path:]
+
+
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     device = v.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else v.dtype
     q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
     with torch.autocast(device, enabled=False):
-        if mask is None:
-            return F.scaled_dot_product_attention(q, k, v, scale=scale)
+        branches = _BRANCHES.get()
+        if mask is not None and branches is not None:
+            return _Branched.apply(q, k, v, branches, scale)  # type: ignore[no-any-return, no-untyped-call]
+        # Fused attention is slow with a mask in the backward pass alone.
+        if mask is None or not torch.is_grad_enabled():
+            mask = mask if mask is None else mask.to(dtype)
+            return F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
         return _Attention.apply(q, k, v, mask.to(dtype), scale)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -71,7 +155,7 @@ def attention(
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     if attention_mask is not None and attention_mask.dtype == torch.bool:
         attention_mask = torch.zeros_like(attention_mask, dtype=query.dtype).masked_fill_(~attention_mask, LOWEST)
-    elif attention_mask is not None:
+    elif attention_mask is not None and _BRANCHES.get() is None:
         attention_mask = attention_mask.clamp(min=LOWEST)
     return _attend(query, key, value, attention_mask, scaling).transpose(1, 2).contiguous(), None
 

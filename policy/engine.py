@@ -15,7 +15,7 @@ from transformers import DynamicCache
 from episode import Generation, frame_key
 from policy.context import Prompt
 from policy.packing import bucket, images_in, symbols
-from policy.recall import Layers, Recall, Said, cache_of
+from policy.recall import Layers, Recall, Said, cache_of, empty_cache
 from policy.vlm import VLM
 
 
@@ -54,7 +54,7 @@ class _State:
         return pairs if rows is None else [(keys[rows], values[rows]) for keys, values in pairs]
 
 
-def _joined(states: Sequence[_State]) -> _State:
+def _joined(states: Sequence[_State], empty: DynamicCache) -> _State:
     """Rows of several states in one, aligned on the right."""
     if len(states) == 1:
         return states[0]
@@ -68,12 +68,11 @@ def _joined(states: Sequence[_State]) -> _State:
             grown.append(torch.cat([part.new_zeros(shape), part], dim))
         return torch.cat(grown)
 
-    cache = DynamicCache()
     for number, same in enumerate(zip(*(s.layers() for s in states), strict=True)):
         keys, values = zip(*same, strict=True)
-        cache.update(widened(list(keys), 2), widened(list(values), 2), number)
+        empty.update(widened(list(keys), 2), widened(list(values), 2), number)
     return _State(
-        cache,
+        empty,
         widened([s.mask for s in states], 1),
         torch.cat([s.position for s in states], -2),
         torch.cat([s.logits for s in states]),
@@ -121,7 +120,11 @@ class Engine:
         # Those that go on from something and those that begin: apart, as they have much and little left to compute.
         apart = [[n for n, (same, _) in enumerate(known) if bool(same) is begun] for begun in (False, True)]
         begun = [_eights(part) for part in apart if part]
-        state = _joined([self._prefill([prompts[first[n]] for n in part], [known[n] for n in part]) for part in begun])
+        room = sampling.max_tokens
+        state = _joined(
+            [self._prefill([prompts[first[n]] for n in part], [known[n] for n in part], room) for part in begun],
+            empty_cache(vlm, room),
+        )
         place = {n: row for row, n in reversed(list(enumerate(itertools.chain(*begun))))}
         kept: dict[int, tuple[Layers, int, torch.Tensor]] | None = {} if keep else None
         drawn = torch.from_numpy(uniforms).to(vlm.device)
@@ -136,8 +139,11 @@ class Engine:
             self.recall.remember([Said(whole[b], *kept[b]) for b in range(len(found))])
         return found
 
-    def _prefill(self, prompts: Sequence[Prompt], known: Sequence[tuple[int, Said | None]]) -> _State:
-        """Prompts padded on the left, so that all replies begin in one column, behind what is known of them."""
+    def _prefill(self, prompts: Sequence[Prompt], known: Sequence[tuple[int, Said | None]], room: int) -> _State:
+        """Prompts padded on the left, so that all replies begin in one column, behind what is known of them.
+
+        There is ``room`` for so many tokens of the replies.
+        """
         vlm = self.vlm
         longest = max(len(p.ids) for p in prompts)
         width = bucket(max(len(p.ids) - same for p, (same, _) in zip(prompts, known, strict=True)), 16)
@@ -154,7 +160,7 @@ class Engine:
             shown = images_in(prompt.ids[:same], prompt.images, vlm.family)
             images.append(prompt.images[shown:])
         positions = vlm.family.positions(whole, stands, [p.images for p in prompts])[..., -width:].to(vlm.device)
-        cache, before = cache_of(vlm, known)
+        cache, before = cache_of(vlm, known, room)
         mask = torch.cat([before, mask.to(vlm.device)], 1)
         logits = vlm.logits(
             input_ids=ids.to(vlm.device),
@@ -198,7 +204,7 @@ class Engine:
             going = (~done).nonzero()[:, 0].tolist()
             if step + 1 == sampling.max_tokens or not going:
                 break
-            if bucket(len(going), 8) < len(rows):
+            if _enough(len(going)) < len(rows):
                 places = {row: place for place, row in enumerate(rows.tolist())}
                 if kept is not None:
                     gone = {row: place for row, place in places.items() if bool(done[row])}
@@ -258,8 +264,12 @@ def _keep(
 
 
 def _eights(rows: Sequence[int]) -> list[int]:
-    """Rows up to a whole number of eights, the last one repeated: on a CPU every new shape costs a compilation."""
-    return [*rows, *[rows[-1]] * (bucket(len(rows), 8) - len(rows))]
+    """Rows up to 1, 2, 4 or whole eights, the last one repeated: on a CPU every new shape costs a compilation."""
+    return [*rows, *[rows[-1]] * (_enough(len(rows)) - len(rows))]
+
+
+def _enough(rows: int) -> int:
+    return bucket(rows, 8) if rows > 4 else bucket(rows, 4) if rows > 2 else rows
 
 
 def _pick(distribution: torch.Tensor, uniform: torch.Tensor, greedy: bool) -> torch.Tensor:

@@ -18,17 +18,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from episode import Frame, frame_key
-from policy.attention import LOWEST
+from policy.attention import LOWEST, Branch
 from policy.families import Family
 
 Columns = NDArray[np.int64]
 """Columns of a packed row, from its first token on: one sequence."""
 ROOT: Columns = np.zeros(0, np.int64)
-PER_TOKEN = 512
-"""What a token costs in a layer's matrices, counted in pairs of tokens that attend: six hidden widths in usual
-transformers, some 500 in the tiny one. It weighs what a shared prefix saves against what a longer row's mask costs."""
-MOST = 2048
-"""Tokens of a packed row of several sequences, at most: its mask is kept for the backward pass, by layer and head."""
+LEAST = 16
+"""Tokens from which on a prefix is worth sharing."""
+MOST = 4096
+"""Tokens of a packed row of several sequences, at most."""
+DENSE = 2048
+"""Tokens of a packed row up to which all pairs may be computed: they are kept for the backward pass."""
+PIECE = 256
+"""Tokens that attend together, at most, branch by branch: the first of them are paired with the last in vain."""
+OVERHEAD = 10_000
+"""Pairs of tokens that could attend in the time that a branch of its own takes besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,8 @@ class Tree:
     ids: Tensor
     """[B, L] int64."""
     mask: Tensor
-    """[B, 1, L, L] float32, additive; or [B, L] int64, 1 where a token stands, for families that do not pack."""
+    """[B, 1, L, L] float32, additive, all 0 where there are ``branches``; or [B, L] int64, 1 where a token stands, for
+    families that do not pack."""
     positions: Tensor
     """[3, B, L] or [B, L] int64."""
     targets: Tensor
@@ -59,6 +65,8 @@ class Tree:
     columns: Tensor
     """[N] int64: where the tokens stand that predict them."""
     images: tuple[tuple[Frame, ...], ...]
+    branches: tuple[Branch, ...] | None = None
+    """Where attention goes branch by branch, as that is less work than the mask: what each token's path is."""
 
     def to(self, device: torch.device) -> Tree:
         return replace(
@@ -69,6 +77,7 @@ class Tree:
             targets=self.targets.to(device),
             rows=self.rows.to(device),
             columns=self.columns.to(device),
+            branches=self.branches and tuple(replace(b, path=b.path.to(device)) for b in self.branches),
         )
 
 
@@ -155,7 +164,7 @@ def symbols(ids: NDArray[np.int32], images: Sequence[Frame], family: Family) -> 
 def shared(rows: Sequence[Row], family: Family) -> list[Shared]:
     """Rows by prefix tree; each alone where the family does not pack.
 
-    Sorted, a sequence has most in common with the one before it; it joins that one's tree where that is worth it.
+    Sorted, a sequence has most in common with the one before it: it joins that one's tree.
     """
     found: list[Shared] = []
     if not family.packs:
@@ -167,21 +176,13 @@ def shared(rows: Sequence[Row], family: Family) -> list[Shared]:
     path = before = ROOT
     for index in sorted(range(len(rows)), key=lambda i: tuple(told[i].tolist())):
         row, same = rows[index], common(before, told[index])
-        if not found or not _worth(found[-1].tree.length, same, len(told[index]) - same):
+        rest = len(told[index]) - same
+        if same < LEAST or (rest and found[-1].tree.length + rest > MOST):
             found.append(Shared())
             same = 0
         path = found[-1].join(path[:same], index, row, images_in(told[index][:same], row.images, family))
         before = told[index]
     return found
-
-
-def _worth(length: int, same: int, rest: int) -> bool:
-    """Whether ``rest`` tokens are cheaper behind ``same`` of a row of ``length`` than in a row of their own.
-
-    Behind: the mask pairs them with what they do not share. Alone: what they share is computed again.
-    """
-    wasted = 2 * (length - same) * rest
-    return wasted <= same * (same + PER_TOKEN) and (length + rest <= MOST or not rest)
 
 
 def images_in(begin: NDArray[np.integer], images: Sequence[Frame], family: Family) -> int:
@@ -194,7 +195,7 @@ def pack(trees: Sequence[PrefixTree], family: Family) -> Tree:
     """Packed rows as tensors, padded on the right; families that do not pack take trees of one path."""
     length = bucket(max(tree.length for tree in trees), 16)
     ids = np.full((len(trees), length), family.tokenizer.pad_token_id, np.int64)
-    sees = np.zeros((len(trees), length, length), np.bool_)
+    stands = np.zeros_like(ids)
     branches = [(b, *branch) for b, tree in enumerate(trees) for branch in tree.branches]
     own = _own_positions([(tokens, images) for _, _, tokens, images in branches], family)
     positions = np.zeros((*own[0].shape[:-1], len(trees), length), np.int64)
@@ -202,24 +203,56 @@ def pack(trees: Sequence[PrefixTree], family: Family) -> Tree:
     for (b, path, tokens, _), mine in zip(branches, own, strict=True):
         at = slice(ends[b], ends[b] + len(tokens))
         ends[b] = at.stop
-        ids[b, at] = tokens
-        sees[b, at, path] = True
-        sees[b, at, at] = np.tri(len(tokens), dtype=np.bool_)
+        ids[b, at], stands[b, at] = tokens, 1
         positions[..., b, at] = mine + (positions[..., b, path].max() + 1 if len(path) else 0)
     answers = [
         np.array([(b, column, before) for column, (_, before) in t.answers.items()]) for b, t in enumerate(trees)
     ]
     rows, columns, before = torch.from_numpy(np.concatenate(answers).T.copy()).unbind(0)
-    ids_t = torch.from_numpy(ids)
+    ids_t, mask, apart = torch.from_numpy(ids), torch.from_numpy(stands), None
+    if family.packs:
+        apart = _pieces(trees)
+        pairs = sum((len(p.path) + p.stop - p.start) * (p.stop - p.start) for p in apart)
+        if length > DENSE or pairs + OVERHEAD * len(apart) < len(trees) * length**2:
+            mask = torch.zeros(1, 1, 1, 1).expand(len(trees), 1, length, length)
+        else:
+            mask, apart = _tree_mask(trees, length), None
     return Tree(
         ids=ids_t,
-        mask=_additive(sees) if family.packs else torch.from_numpy(sees.diagonal(axis1=1, axis2=2).astype(np.int64)),
+        mask=mask,
         positions=torch.from_numpy(positions),
         targets=ids_t[rows, columns],
         rows=rows,
         columns=before,
         images=tuple(tuple(tree.images) for tree in trees),
+        branches=apart,
     )
+
+
+def _pieces(trees: Sequence[PrefixTree]) -> tuple[Branch, ...]:
+    """Every branch, the long ones cut."""
+    found = []
+    for b, tree in enumerate(trees):
+        end = 0
+        for path, tokens, _ in tree.branches:
+            start, end = end, end + len(tokens)
+            for at in range(start, end, PIECE):
+                before = np.concatenate([path, np.arange(start, at)])
+                found.append(Branch(b, torch.from_numpy(before), at, min(at + PIECE, end)))
+    return tuple(found)
+
+
+def _tree_mask(trees: Sequence[PrefixTree], length: int) -> Tensor:
+    """[B, 1, L, L] float32: 0 where a token sees another, LOWEST elsewhere."""
+    # Padding sees itself, so that no row of the softmax is empty.
+    sees = np.eye(length, dtype=np.bool_)[None].repeat(len(trees), 0)
+    for b, tree in enumerate(trees):
+        end = 0
+        for path, tokens, _ in tree.branches:
+            start, end = end, end + len(tokens)
+            sees[b, start:end, path] = True
+            sees[b, start:end, start:end] = np.tri(len(tokens), dtype=np.bool_)
+    return torch.zeros(sees.shape).masked_fill_(torch.from_numpy(~sees), LOWEST)[:, None]
 
 
 def _own_positions(
@@ -232,10 +265,3 @@ def _own_positions(
         ids[i, : len(tokens)], mask[i, : len(tokens)] = tokens, 1
     found = family.positions(torch.from_numpy(ids), torch.from_numpy(mask), [images for _, images in parts]).numpy()
     return [found[..., i, : len(tokens)] for i, (tokens, _) in enumerate(parts)]
-
-
-def _additive(sees: NDArray[np.bool_]) -> Tensor:
-    """[B, 1, L, L] float32: 0 where a token sees another, LOWEST elsewhere."""
-    # Padding sees itself, so that no row of the softmax is empty.
-    sees |= np.eye(sees.shape[1], dtype=np.bool_)
-    return torch.zeros(sees.shape).masked_fill_(torch.from_numpy(~sees), LOWEST)[:, None]

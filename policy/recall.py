@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from policy.packing import Columns, bucket, common
 from policy.vlm import VLM
@@ -61,9 +63,44 @@ class Recall:
         return sum(p._version for p in self.vlm.parameters()), self.vlm.forgotten
 
 
-def cache_of(vlm: VLM, known: Sequence[tuple[int, Said | None]]) -> tuple[DynamicCache, Tensor]:
-    """A cache that begins with so many tokens of earlier rows, aligned on the right, and its mask [B, P]."""
+class Roomy(DynamicLayer):  # type: ignore[no-untyped-call]
+    """A layer of a cache that keeps room for what comes, where transformers' copies everything for each new token."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.room = room
+        self._whole: tuple[Tensor, Tensor] | None = None
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        stands, new = self.get_seq_length(), key_states.shape[2]
+        if self._whole is None or self._whole[0].shape[2] < stands + new:
+            size = (*key_states.shape[:2], stands + new + self.room, key_states.shape[3])
+            self._whole = key_states.new_empty(size), value_states.new_empty(size)
+            if stands:
+                for whole, part in zip(self._whole, (self.keys, self.values), strict=True):
+                    whole[:, :, :stands] = cast(Tensor, part)
+        for whole, part in zip(self._whole, (key_states, value_states), strict=True):
+            whole[:, :, stands : stands + new] = part
+        self.keys, self.values = (whole[:, :, : stands + new] for whole in self._whole)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        super().batch_select_indices(indices)
+        self._whole = None  # what was selected is a copy, without room
+
+
+def empty_cache(vlm: VLM, room: int) -> DynamicCache:
+    """A cache for the model with room for so many tokens more than are prefilled."""
     cache = DynamicCache(config=vlm.model.config.get_text_config())
+    cache.layers = [Roomy(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
+
+
+def cache_of(vlm: VLM, known: Sequence[tuple[int, Said | None]], room: int) -> tuple[DynamicCache, Tensor]:
+    """A cache that begins with so many tokens of earlier rows, aligned on the right, and its mask [B, P]."""
+    cache = empty_cache(vlm, room)
     width = bucket(max(same for same, _ in known), 16)
     mask = torch.zeros(len(known), width, dtype=torch.long, device=vlm.device)
     if not width:

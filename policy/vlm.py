@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedMode
 from transformers.utils.logging import disable_progress_bar
 
 from episode import Frame
-from policy.attention import speed_up
+from policy.attention import attending, speed_up
 from policy.families import Family, ModelError, family_of
 from policy.packing import Row, Tree, pack, shared
 from policy.value import ValueHead, mixed, mixer
@@ -282,13 +282,14 @@ class VLM(nn.Module):
         """
         self._where = tree.rows, tree.columns
         try:
-            logits = self.logits(
-                input_ids=tree.ids,
-                attention_mask=tree.mask,
-                position_ids=tree.positions,
-                use_cache=False,
-                **images,
-            )[0]
+            with attending(tree.branches):
+                logits = self.logits(
+                    input_ids=tree.ids,
+                    attention_mask=tree.mask,
+                    position_ids=tree.positions,
+                    use_cache=False,
+                    **images,
+                )[0]
         finally:
             hidden, self._where, self._hidden = self._hidden, None, None
         assert hidden is not None, "the model's output embeddings were not called"

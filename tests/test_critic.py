@@ -85,7 +85,7 @@ def test_the_policys_gradient_does_not_know_the_privileged_state(model: Path) ->
 def test_rows_that_share_a_prompt_and_a_reply_keep_their_own_privileged_states(model: Path) -> None:
     """Log-probs and gradients of rows packed behind one prompt are those of each row by itself, with its own state."""
     vlm = VLM.load(model).eval()
-    prompt, short, long = (np.arange(20, 20 + n, dtype=np.int32) for n in (5, 2, 4))
+    prompt, short, long = (np.arange(20, 20 + n, dtype=np.int32) for n in (18, 2, 4))
     # The same reply in two states, another in a third, and a row of another prompt.
     said = [(prompt, long, 0.0), (prompt, short, 2.0), (prompt, long, 5.0), (short, long, 1.0)]
     rows = [Row(asked, reply, (), privileged=np.full(2, c, np.float32)) for asked, reply, c in said]
@@ -93,7 +93,7 @@ def test_rows_that_share_a_prompt_and_a_reply_keep_their_own_privileged_states(m
     vlm.see_privileged(2)
     batch = vlm.collate(rows)
     # The short reply is how the long one begins.
-    assert batch.tree.ids.shape[0] == 1 and len(batch.tree.targets) == 8 < len(batch.order) == 14
+    assert batch.tree.ids.shape[0] == 2 and len(batch.tree.targets) == 8 < len(batch.order) == 14
     assert torch.equal(vlm(batch).logps, plain)  # f = 0 at first
     assert vlm.adapter is not None
     last = vlm.adapter[2]

@@ -28,12 +28,12 @@ TEXT = cast(
     SimpleNamespace(
         packs=True,
         image_token_id=5,
-        image_tokens=lambda image: 4,
+        image_tokens=lambda image: 16,
         tokenizer=SimpleNamespace(pad_token_id=0),
         positions=lambda ids, mask, images: (mask.cumsum(1) - 1).clamp(min=0),
     ),
 )
-"""A family without a model; its pictures have four tokens."""
+"""A family without a model; its pictures have 16 tokens."""
 
 
 def test_packed_exchanges_equal_one_row_an_exchange(qwen: Path) -> None:
@@ -98,8 +98,8 @@ def test_packed_replies_equal_one_row_a_reply(family: str, request: pytest.Fixtu
     vlm = VLM.load(request.getfixturevalue(family))
     rows = group_rows(vlm)
     groups = shared(rows, vlm.family)
-    # The second family leaves each row alone.
-    assert len(groups) == (1 if family == "qwen" else len(rows))
+    # By picture; the second family leaves each row alone.
+    assert len(groups) == (2 if family == "qwen" else len(rows))
     assert sorted(i for g in groups for i in g.members) == list(range(len(rows)))
     assert_same_as_alone(vlm, rows)
 
@@ -137,19 +137,52 @@ def test_a_window_of_frames_and_a_long_system_prompt_are_shared(qwen: Path) -> N
     assert_same_as_alone(vlm, rows)
 
 
-def test_a_long_row_is_not_made_for_a_short_prefix(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prefix_is_shared_from_some_tokens_on_and_up_to_a_length(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     family = VLM.load(qwen).family
-    start = np.arange(20, 40, dtype=np.int32)
 
-    def rows(own: int) -> list[Row]:
-        return [Row(np.concatenate([start, np.full(own, 50 + i, np.int32)]), start[:2], ()) for i in range(8)]
+    def rows(shared: int) -> list[Row]:
+        start = np.arange(20, 20 + shared, dtype=np.int32)
+        return [Row(np.concatenate([start, np.full(10, 50 + i, np.int32)]), start[:2], ()) for i in range(8)]
 
-    # 20 shared tokens are worth 20 * (20 + 512) pairs: rows with 12 more, 2 * 12 each, find room for 443 others.
-    assert [g.members for g in shared(rows(10), family)] == [list(range(8))]
-    # With 202 more the second row would have 2 * 202 * 202 pairs for nothing.
-    assert [g.members for g in shared(rows(200), family)] == [[i] for i in range(8)]
-    monkeypatch.setattr("policy.packing.MOST", 50)
-    assert [g.members for g in shared(rows(10), family)] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert [g.members for g in shared(rows(15), family)] == [[i] for i in range(8)]
+    assert [g.members for g in shared(rows(16), family)] == [list(range(8))]
+    monkeypatch.setattr("policy.packing.MOST", 16 + 2 * 12)
+    assert [g.members for g in shared(rows(16), family)] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+@pytest.mark.parametrize("piece", [4, 256])
+def test_attention_by_branches_is_that_of_the_mask(qwen: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    """The same log-probs and gradients, whichever way is chosen, and also where long branches are cut."""
+    monkeypatch.setattr("policy.packing.PIECE", piece)
+    vlm, found = VLM.load(qwen), []
+    for overhead in (10**9, -(10**9)):
+        monkeypatch.setattr("policy.packing.OVERHEAD", overhead)
+        rows = group_rows(vlm)
+        assert (vlm.collate(rows).tree.branches is None) == (overhead > 0)
+        logps, loss = weighed(vlm, rows)
+        loss.backward()
+        with torch.no_grad():
+            torch.testing.assert_close(vlm(vlm.collate(rows)).logps, logps, atol=1e-5, rtol=0)
+        found.append((logps.detach(), gradients(vlm)))
+    (dense, ours), (branched, theirs) = found
+    torch.testing.assert_close(dense, branched, atol=1e-5, rtol=0)
+    assert_same_gradients(ours, theirs)
+
+
+def test_the_cheaper_way_of_attention_is_chosen(qwen: Path) -> None:
+    family = VLM.load(qwen).family
+
+    def tree(own: int, count: int) -> Any:
+        start = np.full(300, 30, np.int32)
+        rows = [Row(start, np.full(own, 40 + i, np.int32), ()) for i in range(count)]
+        (group,) = shared(rows, family)
+        return pack([group.tree], family)
+
+    assert tree(8, 8).branches is None  # 364² pairs; a branch by itself costs more than what it leaves out
+    branches = tree(100, 8).branches
+    # 1,104² pairs against 256² + 144 · 400 + 7 · 100 · 400. The first row, which the others go on from, is cut at 256.
+    assert branches is not None and [b.stop - b.start for b in branches] == [256, 144, *[100] * 7]
+    assert [len(b.path) for b in branches] == [0, 256, *[300] * 7]
 
 
 @given(st.lists(st.lists(st.integers(20, 22), min_size=2, max_size=7), min_size=1, max_size=12), st.data())
@@ -157,7 +190,7 @@ def test_every_row_finds_its_own_tokens_and_nothing_twice(sequences: list[list[i
     cuts = [data.draw(st.integers(1, len(s) - 1)) for s in sequences]
     rows = [Row(np.array(s[:c], np.int32), np.array(s[c:], np.int32), ()) for s, c in zip(sequences, cuts, strict=True)]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("policy.packing.PER_TOKEN", 10**6)
+        patched.setattr("policy.packing.LEAST", 1)
         groups = shared(rows, TEXT)
     prefixes = {tuple(s[:n]) for s in sequences for n in range(1, len(s) + 1)}
     assert sum(g.tree.length for g in groups) == len(prefixes)
@@ -170,6 +203,7 @@ def test_every_row_finds_its_own_tokens_and_nothing_twice(sequences: list[list[i
             predictor = int(tree.columns[at + numbers[-1]])
             assert tree.rows[at + numbers[-1]] == b
             # What the last answer is predicted from is the sequence before it, in its order and at its positions.
+            assert tree.branches is None
             seen = (tree.mask[b, 0, predictor] == 0).nonzero()[:, 0]
             assert tree.ids[b, seen].tolist() == sequences[index][:-1]
             assert tree.positions[b, seen].tolist() == list(range(len(seen)))
@@ -198,18 +232,18 @@ def test_micro_batches_hold_their_budget_and_everything_once(packs: bool) -> Non
     def row(length: int, shade: int) -> Row:
         picture = np.full((4, 4, 3), shade, np.uint8)
         # Pictures first, then words of the row's own.
-        prompt = np.array([5] * 4 + [100 + length] * (length - 6), np.int32)
+        prompt = np.array([5] * 16 + [100 + length] * (length - 18), np.int32)
         return Row(prompt, np.array([30, 31], np.int32), (picture,))
 
     family = cast(Family, SimpleNamespace(**{**vars(TEXT), "packs": packs}))
     # No two pictures alike, one row twice.
-    lengths = [7, 90, 9, 30, 31, 7, 200]
+    lengths = [19, 90, 21, 42, 43, 19, 200]
     batches = [sorted(b) for b in micro_batches([row(n, n) for n in lengths], 100, family)]
     if packs:
-        # The two of length 7 are one. Powers of two: 2·9, as 4·31 is too much; 2·31; 90 and 200 stand alone.
+        # The two of length 19 are one. Powers of two: 2·21, as 4·43 is too much; 2·43; 90 and 200 stand alone.
         assert batches == [[0, 2, 5], [3, 4], [1], [6]]
     else:
-        # 2·7, as 4·30 is too much; 2·30; and 31 with 90 would be 180.
+        # 2·19, as 4·42 is too much; 2·42; and 43 with 90 would be 180.
         assert batches == [[0, 5], [2, 3], [4], [1], [6]]
 
 
@@ -218,7 +252,7 @@ def test_micro_batches_keep_rows_of_one_picture_together() -> None:
     pictures = [np.full((4, 4, 3), shade, np.uint8) for shade in (1, 2)]
     shown = [0, 1, 0, 1, 0, 1, 1, 0]
     rows = [
-        Row(np.array([5] * 4 + [30] * (14 + i), np.int32), np.array([31, 32], np.int32), (pictures[k],))
+        Row(np.array([5] * 16 + [30] * (2 + i), np.int32), np.array([31, 32], np.int32), (pictures[k],))
         for i, k in enumerate(shown)
     ]
     assert micro_batches(rows, 110, family) == [[0, 2, 4, 7], [1, 3, 5, 6]]
