@@ -132,10 +132,15 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) 
         branches = _BRANCHES.get()
         if mask is not None and branches is not None:
             return _Branched.apply(q, k, v, branches, scale)  # type: ignore[no-any-return, no-untyped-call]
-        # Fused attention is slow with a mask in the backward pass alone.
-        if mask is None or not torch.is_grad_enabled():
-            mask = mask if mask is None else mask.to(dtype)
-            return F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
+        if mask is None:
+            return F.scaled_dot_product_attention(q, k, v, scale=scale)
+        if not torch.is_grad_enabled():
+            if q.shape[2] == 1:
+                # One token a row, before a cache with room: products of what is not contiguous are slower than a copy.
+                k, v = k.contiguous(), v.contiguous()
+            elif dtype == torch.float32:
+                # With a mask it is the backward pass of fused attention that is slow, and bfloat16.
+                return F.scaled_dot_product_attention(q, k, v, mask.to(dtype), scale=scale)
         return _Attention.apply(q, k, v, mask.to(dtype), scale)  # type: ignore[no-any-return, no-untyped-call]
 
 
