@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import learning, preferences
+from benchmarks import learning, pairs, preferences
 from benchmarks.laboratory import __main__ as laboratory
 
 SEEDS = 3
@@ -51,6 +52,42 @@ def test_a_policy_comes_to_do_what_is_preferred() -> None:
     assert found["rlhf"]["accuracy"][0] >= 0.85
     assert found["dpo"]["rate"][0] >= 0.65 and found["dpo"]["kl"][2] <= preferences.KL_CAP
     assert found["dpo-swapped"]["rate"][2] < 0.5
+
+
+@pytest.mark.effects
+def test_credit_in_both_worlds() -> None:
+    """Reported whichever way it falls; that both effects were measured in full is what must hold."""
+    out = pairs.ROOT / "runs" / "pairs"
+    pairs.run_all(out, tuple(pairs.EFFECTS), 5)
+    pairs.write(out, 5)
+    for name in pairs.EFFECTS:
+        assert len(pairs.pairs(out, name, 5)) == 5
+
+
+def test_steps_to_a_threshold_by_hand() -> None:
+    """Running means over five: .72, then .80 at the sixth step."""
+    curve, steps = np.array([0.4, 0.8, 0.8, 0.8, 0.8, 0.8]), 100 * np.arange(1, 7)
+    assert pairs.steps_to(curve, steps) == (600.0, 1.0)
+    assert pairs.steps_to(curve[:5], steps[:5]) == (500.0, 0.0)
+
+
+def test_a_table_of_pairs_by_hand(tmp_path: Path) -> None:
+    """After: +.2 and +.4 in two pairs; steps 200 against 400, and 800 against 400: a ratio of 1."""
+    for arm, seed, after, steps in ((0, 0, 0.4, 400), (1, 0, 0.6, 200), (0, 1, 0.4, 400), (1, 1, 0.8, 800)):
+        run = pairs.folder_of(tmp_path, "critic", arm, seed)
+        run.mkdir()
+        cells = {"before": {"success": 0.1}, "after": {"success": after}}
+        (run / "summary.json").write_text(json.dumps({"tasks": {"gui/a": cells, "sims/b": cells}}))
+        line = {"success/gui": 0.9, "success/sims": 0.7, "env_steps": steps}
+        (run / "metrics.jsonl").write_text((json.dumps(line) + "\n") * 5)
+    (tmp_path / "critic-0-2").mkdir()  # a pair that is not finished
+    lines = pairs.table(tmp_path, 3).splitlines()
+    assert lines[2] == "| critic | V(o) | 2 | 10% | 40% | 80% | 400 | 2 of 2 |"
+    assert lines[3] == "| critic | V(o, c) | 2 | 10% | 70% | 80% | 500 | 2 of 2 |"
+    assert (
+        lines[4].startswith("| critic | difference, ratio of steps |  |  | +30.0% (")
+        and "| 1.00 (0.50 to 2.00)" in lines[4]
+    )
 
 
 def test_preference_rate_by_hand() -> None:
