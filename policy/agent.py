@@ -77,9 +77,7 @@ class VLMAgent:
 
     def act(self, requests: Sequence[Request]) -> list[Turn]:
         prompts = [self.context.build(r.observation, r.history, r.frames, r.embodiment) for r in requests]
-        # Prompts of one frame and no preamble hardly ever begin as any of the turn before.
-        keep = self.context.conversation or self.context.frames > 1
-        keep = keep or any(self.context.codec.system(r.embodiment) for r in requests[:1])
+        keep = any(self.context.repeats(r.embodiment) for r in requests)
         generations = self.engine.generate(prompts, self.sampling, [r.seed for r in requests], keep)
         return [
             Turn([generation], read(self.codec, generation.text, request), _views(self.context, prompt))

@@ -89,7 +89,8 @@ class _Branched(torch.autograd.Function):
             scores[:, :, len(branch.path) :].add_(later)
             weights = scores.softmax(-1)
             out[branch.row, :, mine] = torch.matmul(weights, _seen(v, branch))
-            kept.append(weights)
+            if ctx.needs_input_grad[0]:
+                kept.append(weights)
         ctx.save_for_backward(q, k, v, *kept)
         ctx.branches, ctx.scale = branches, scale
         return out
@@ -97,7 +98,9 @@ class _Branched(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, *kept = ctx.saved_tensors
-        d_q, d_k, d_v = (torch.zeros_like(t) for t in (q, k, v))
+        d_q = torch.zeros_like(q)
+        # What is shared sums over many branches: not in bfloat16.
+        d_k, d_v = (torch.zeros_like(t, dtype=torch.float32) for t in (k, v))
         for branch, weights in zip(ctx.branches, kept, strict=True):
             mine = slice(branch.start, branch.stop)
             grad = grads[0][branch.row, :, mine]
@@ -106,7 +109,7 @@ class _Branched(torch.autograd.Function):
             d_q[branch.row, :, mine] = torch.matmul(d_scores, _seen(k, branch))
             _spread(d_k, branch, torch.matmul(d_scores.transpose(1, 2), q[branch.row, :, mine]))
             _spread(d_v, branch, torch.matmul(weights.transpose(1, 2), grad))
-        return d_q, d_k, d_v, None, None
+        return d_q, d_k.to(k.dtype), d_v.to(v.dtype), None, None
 
 
 def _seen(whole: Tensor, branch: Branch) -> Tensor:
@@ -120,7 +123,7 @@ def _spread(whole: Tensor, branch: Branch, part: Tensor) -> None:
     """The inverse of :func:`_seen`, added."""
     mine, path = whole[branch.row], len(branch.path)
     if path:
-        mine.index_add_(1, branch.path, part[:, :path])
+        mine.index_add_(1, branch.path, part[:, :path].to(whole.dtype))
     mine[:, branch.start : branch.stop] += part[:, path:]
 
 

@@ -164,6 +164,10 @@ class ContextBuilder:
                     "use smaller frames, fewer cameras or a higher limit"
                 )
 
+    def repeats(self, embodiment: Embodiment) -> bool:
+        """Whether a turn's prompt begins as that of an earlier turn did, for long enough to be worth remembering."""
+        return self.conversation or self.frames > 1 or bool(self.codec.system(embodiment))
+
     def _on(
         self,
         observation: Observation,

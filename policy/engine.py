@@ -14,7 +14,7 @@ from transformers import DynamicCache
 
 from episode import Generation, frame_key
 from policy.context import Prompt
-from policy.packing import bucket, images_in, symbols
+from policy.packing import Columns, bucket, images_in, require_images, symbols
 from policy.recall import Layers, Recall, Said, cache_of, empty_cache
 from policy.vlm import VLM
 
@@ -115,17 +115,9 @@ class Engine:
         first = [which.index(number) for number in range(len(distinct))]
         uniforms = np.stack([np.random.Generator(np.random.PCG64(s)).random(sampling.max_tokens) for s in seeds])
         keep = keep and vlm.family.packs
-        told = [symbols(prompts[i].ids, prompts[i].images, vlm.family) for i in first] if keep else []
-        known = [self.recall.before(t) for t in told] or [(0, None)] * len(first)
-        # Those that go on from something and those that begin: apart, as they have much and little left to compute.
-        apart = [[n for n, (same, _) in enumerate(known) if bool(same) is begun] for begun in (False, True)]
-        begun = [_eights(part) for part in apart if part]
-        room = sampling.max_tokens
-        state = _joined(
-            [self._prefill([prompts[first[n]] for n in part], [known[n] for n in part], room) for part in begun],
-            empty_cache(vlm, room),
-        )
-        place = {n: row for row, n in reversed(list(enumerate(itertools.chain(*begun))))}
+        asked = [prompts[i] for i in first]
+        told = [symbols(prompt.ids, prompt.images, vlm.family) for prompt in asked] if keep else []
+        state, place = self._begin(asked, told, sampling.max_tokens)
         kept: dict[int, tuple[Layers, int, torch.Tensor]] | None = {} if keep else None
         drawn = torch.from_numpy(uniforms).to(vlm.device)
         ids, logps = self._decode(state, [place[n] for n in which], sampling, drawn, kept)
@@ -138,6 +130,17 @@ class Engine:
             whole = [np.concatenate([told[n], g.reply_ids]) for n, g in zip(which, found, strict=True)]
             self.recall.remember([Said(whole[b], *kept[b]) for b in range(len(found))])
         return found
+
+    def _begin(self, prompts: Sequence[Prompt], told: Sequence[Columns], room: int) -> tuple[_State, dict[int, int]]:
+        """Distinct prompts, those of which symbols are ``told`` from what is known of them; and the row of each."""
+        known = [self.recall.before(t) for t in told] or [(0, None)] * len(prompts)
+        # Those that begin and those that go on: apart, as they have much and little left to compute.
+        fresh = [n for n, (same, _) in enumerate(known) if not same]
+        going = [n for n, (same, _) in enumerate(known) if same]
+        parts = [_eights(part) for part in (fresh, going) if part]
+        states = [self._prefill([prompts[n] for n in part], [known[n] for n in part], room) for part in parts]
+        rows = list(itertools.chain(*parts))
+        return _joined(states, empty_cache(self.vlm, room)), {n: rows.index(n) for n in range(len(prompts))}
 
     def _prefill(self, prompts: Sequence[Prompt], known: Sequence[tuple[int, Said | None]], room: int) -> _State:
         """Prompts padded on the left, so that all replies begin in one column, behind what is known of them.
@@ -152,7 +155,7 @@ class Engine:
         mask, stands = torch.zeros_like(ids), torch.zeros_like(whole)
         images = []
         for b, (prompt, (same, _)) in enumerate(zip(prompts, known, strict=True)):
-            vlm.require_images(prompt.ids, prompt.images)
+            require_images(prompt.ids, prompt.images, vlm.family)
             new = torch.from_numpy(prompt.ids[same:])
             ids[b, width - len(new) :], mask[b, width - len(new) :] = new, 1
             whole[b, whole.shape[1] - len(prompt.ids) :] = torch.from_numpy(prompt.ids)

@@ -107,7 +107,7 @@ class Features:
         self._weights = self._version()
 
     def _version(self) -> int:
-        """Grows with every change in place of the tower's weights, as optimisers and loaders make them."""
+        """Grows with changes in place of the tower's weights, as loaders and optimisers, but fused ones, make them."""
         return sum(p._version for p in self.tower.parameters())
 
     def _evict(self) -> None:

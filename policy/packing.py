@@ -19,7 +19,7 @@ from torch import Tensor
 
 from episode import Frame, frame_key
 from policy.attention import LOWEST, Branch
-from policy.families import Family
+from policy.families import Family, ModelError
 
 Columns = NDArray[np.int64]
 """Columns of a packed row, from its first token on: one sequence."""
@@ -27,7 +27,7 @@ ROOT: Columns = np.zeros(0, np.int64)
 LEAST = 16
 """Tokens from which on a prefix is worth sharing."""
 MOST = 4096
-"""Tokens of a packed row of several sequences, at most."""
+"""Tokens of a packed row of several sequences, at most, unless they are long."""
 DENSE = 2048
 """Tokens of a packed row up to which all pairs may be computed: they are kept for the backward pass."""
 PIECE = 256
@@ -55,8 +55,8 @@ class Tree:
     ids: Tensor
     """[B, L] int64."""
     mask: Tensor
-    """[B, 1, L, L] float32, additive, all 0 where there are ``branches``; or [B, L] int64, 1 where a token stands, for
-    families that do not pack."""
+    """[B, 1, L, L] float32, additive; [1, 1, 1, 1] of 0, which nobody reads, where there are ``branches``; or [B, L]
+    int64, 1 where a token stands, for families that do not pack."""
     positions: Tensor
     """[3, B, L] or [B, L] int64."""
     targets: Tensor
@@ -149,11 +149,20 @@ def common(a: NDArray[np.integer], b: NDArray[np.integer]) -> int:
     return int(differ[0]) if len(differ) else n
 
 
+def require_images(ids: NDArray[np.int32], images: Sequence[Frame], family: Family) -> None:
+    """Raise a ModelError unless a prompt has as many image tokens as its images have features."""
+    placed = int((ids == family.image_token_id).sum())
+    features = sum(map(family.image_tokens, images))
+    if placed != features:
+        raise ModelError(f"the prompt has {placed} image tokens, its images have {features} features")
+
+
 def symbols(ids: NDArray[np.int32], images: Sequence[Frame], family: Family) -> Columns:
     """``ids`` with every image's placeholders told apart by what it shows: equal symbols are computed alike.
 
     Below 0 for images, from their keys; not reversible, and equal for different frames as seldom as keys are.
     """
+    require_images(ids, images, family)
     told = ids.astype(np.int64)
     if images:
         keys = [-1 - int(frame_key(image)[:15], 16) for image in images]
@@ -161,10 +170,11 @@ def symbols(ids: NDArray[np.int32], images: Sequence[Frame], family: Family) -> 
     return told
 
 
-def shared(rows: Sequence[Row], family: Family) -> list[Shared]:
+def shared(rows: Sequence[Row], family: Family, most: int = MOST) -> list[Shared]:
     """Rows by prefix tree; each alone where the family does not pack.
 
-    Sorted, a sequence has most in common with the one before it: it joins that one's tree.
+    Sorted, a sequence has most in common with the one before it: it joins that one's tree, up to ``most`` tokens or
+    twice its own length, so that a long one is not computed again for each that goes on from it.
     """
     found: list[Shared] = []
     if not family.packs:
@@ -177,7 +187,8 @@ def shared(rows: Sequence[Row], family: Family) -> list[Shared]:
     for index in sorted(range(len(rows)), key=lambda i: tuple(told[i].tolist())):
         row, same = rows[index], common(before, told[index])
         rest = len(told[index]) - same
-        if same < LEAST or (rest and found[-1].tree.length + rest > MOST):
+        room = max(most, 2 * len(told[index]))
+        if same < LEAST or (rest and found[-1].tree.length + rest > room):
             found.append(Shared())
             same = 0
         path = found[-1].join(path[:same], index, row, images_in(told[index][:same], row.images, family))
@@ -214,7 +225,7 @@ def pack(trees: Sequence[PrefixTree], family: Family) -> Tree:
         apart = _pieces(trees)
         pairs = sum((len(p.path) + p.stop - p.start) * (p.stop - p.start) for p in apart)
         if length > DENSE or pairs + OVERHEAD * len(apart) < len(trees) * length**2:
-            mask = torch.zeros(1, 1, 1, 1).expand(len(trees), 1, length, length)
+            mask = torch.zeros(1, 1, 1, 1)
         else:
             mask, apart = _tree_mask(trees, length), None
     return Tree(

@@ -1,7 +1,8 @@
 """What was computed for the turn before: a prompt that begins as an earlier one did computes only what is new in it.
 
 Keys and values of the replies of the last call of an engine, with what each was computed from. They stand as long as
-no weight changes and nobody says that what comes must not depend on what was.
+no weight changes in place (fused optimisers do not tell: call :meth:`VLM.forget` after them), nothing is scored, and
+nobody says that what comes must not depend on what was.
 """
 
 from __future__ import annotations
@@ -42,13 +43,18 @@ class Recall:
 
     def __init__(self, vlm: VLM) -> None:
         self.vlm = vlm
-        self._stamp: object = None
+        self._weights = 0
         self._said: list[Said] = []
+        vlm.recalls.add(self)
+
+    def forget(self) -> None:
+        """Free all of it."""
+        self._said = []
 
     def before(self, told: Columns) -> tuple[int, Said | None]:
         """The row that begins most like a prompt's symbols, and how many tokens of it serve; (0, None) for none."""
-        if self._stamp != self._now():
-            self._said = []
+        if self._weights != self._version():
+            self.forget()
         # One token at least is computed: its logits are asked for.
         same = [min(common(said.told, told), len(said.columns), len(told) - 1) for said in self._said]
         best = int(np.argmax(same)) if same else 0
@@ -56,11 +62,11 @@ class Recall:
 
     def remember(self, said: list[Said]) -> None:
         """These from now on, in place of those from before."""
-        self._said, self._stamp = said, self._now()
+        self._said, self._weights = said, self._version()
 
-    def _now(self) -> tuple[int, int]:
-        """Changes with the weights, which optimisers and loaders change in place, and with :meth:`VLM.forget`."""
-        return sum(p._version for p in self.vlm.parameters()), self.vlm.forgotten
+    def _version(self) -> int:
+        """Grows with every change in place of a weight."""
+        return sum(p._version for p in self.vlm.parameters())
 
 
 class Roomy(DynamicLayer):  # type: ignore[no-untyped-call]

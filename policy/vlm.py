@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 from episode import Frame
 from policy.attention import attending, speed_up
 from policy.families import Family, ModelError, family_of
-from policy.packing import Row, Tree, pack, shared
+from policy.packing import Row, Tree, pack, require_images, shared
 from policy.value import ValueHead, mixed, mixer
 
 BASE = Path(__file__).resolve().parent.parent / "assets" / "tiny-vlm"
@@ -79,6 +80,10 @@ def model_folder(name: str | Path) -> Path:
     return path
 
 
+class Forgetful(Protocol):
+    def forget(self) -> None: ...
+
+
 class VLM(nn.Module):
     """A vision-language model with tokenizer, image handling, token bans and an optional value head."""
 
@@ -92,7 +97,8 @@ class VLM(nn.Module):
         self.family = family
         self.tokenizer: PreTrainedTokenizerBase = family.tokenizer
         self.weight_version = 0
-        self.forgotten = 0
+        self.recalls: WeakSet[Forgetful] = WeakSet()
+        """What remembers keys and values that this model computed."""
         self.value_head = value_head
         self.adapter: nn.Sequential | None = None
         self.register_buffer("bans", self._bans(), persistent=False)
@@ -193,8 +199,12 @@ class VLM(nn.Module):
 
     def forget(self) -> None:
         """Nothing that was remembered reaches beyond this point: what comes is computed afresh."""
-        self.forgotten += 1
         self.family.forget()
+        self._forget_turns()
+
+    def _forget_turns(self) -> None:
+        for recall in self.recalls:
+            recall.forget()
 
     def freeze_vision(self) -> None:
         """Train everything but the vision tower, whose features of a frame then never change.
@@ -223,7 +233,7 @@ class VLM(nn.Module):
             ModelError: a row's image tokens are not as many as the features of its images.
         """
         for row in rows:
-            self.require_images(row.prompt_ids, row.images)
+            require_images(row.prompt_ids, row.images, self.family)
         groups, at = shared(rows, self.family), 0
         order: list[NDArray[np.int64]] = [np.zeros(0, np.int64)] * len(rows)
         for group in groups:
@@ -241,19 +251,16 @@ class VLM(nn.Module):
             privileged=self._privileged(rows),
         )
 
-    def require_images(self, prompt_ids: NDArray[np.int32], images: Sequence[Frame]) -> None:
-        """Raise a ModelError unless a prompt has as many image tokens as its images have features."""
-        placed = int((prompt_ids == self.family.image_token_id).sum())
-        features = sum(map(self.family.image_tokens, images))
-        if placed != features:
-            raise ModelError(f"the prompt has {placed} image tokens, its images have {features} features")
-
     def _privileged(self, rows: Sequence[Row]) -> Tensor | None:
         states = [r.privileged for r in rows if r.privileged is not None]
         return torch.from_numpy(np.stack(states)).to(self.device) if states else None
 
     def forward(self, batch: Batch) -> Scores:
-        """Score each reply token given everything before it. The only way gradients reach the model in RL."""
+        """Score each reply token given everything before it. The only way gradients reach the model in RL.
+
+        What turns were to go on from is freed: whoever scores has played to the end.
+        """
+        self._forget_turns()
         hidden, logits = (found[batch.order] for found in self.answers(batch.tree, images=batch.tree.images))
         if self.adapter is not None:
             logits = logits + self._told(hidden, batch)

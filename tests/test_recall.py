@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from policy.agent import dialect_of
 from policy.codecs.compact import Compact
 from policy.context import ContextBuilder, Prompt
 from policy.engine import Engine, Sampling
+from policy.families import ModelError
+from policy.packing import Row
 from policy.vlm import VLM
 from tests.toy_models import frame
 
@@ -114,6 +117,23 @@ def test_nothing_is_gone_on_from_where_it_no_longer_holds(qwen: Path, how: str) 
     said = engine.generate(asked, sampling, [4, 5, 6, 7], keep=True)
     assert_same(said, Engine(vlm).generate(asked, sampling, [4, 5, 6, 7]))
     assert computed.tokens[0] >= 4 * max(len(p.ids) for p in asked)
+
+
+def test_what_was_computed_is_freed_when_somebody_scores(qwen: Path) -> None:
+    vlm = VLM.load(qwen)
+    engine, (asked,) = Engine(vlm), first_turns(vlm, 1)
+    (said,) = engine.generate([asked], Sampling(max_tokens=4), [0], keep=True)
+    assert engine.recall._said
+    vlm(vlm.collate([Row(asked.ids, said.reply_ids, asked.images)]))
+    assert not engine.recall._said
+
+
+def test_images_that_are_not_there_are_named(qwen: Path) -> None:
+    vlm = VLM.load(qwen)
+    (asked,) = first_turns(vlm, 1)
+    for keep in (False, True):
+        with pytest.raises(ModelError, match="its images have 32 features"):
+            Engine(vlm).generate([replace(asked, images=asked.images * 2)], Sampling(max_tokens=2), [0], keep)
 
 
 def test_a_family_that_does_not_pack_computes_everything_each_time(llava: Path) -> None:

@@ -14,9 +14,12 @@ from policy.vlm import VLM
 from training.critic import Layout
 from training.distributed import gather_objects
 from training.samples import row_of
+from training.trainee import score
 
 ROWS = 2
 """Replies of each world (``gui``, ``sims``) that are scored again, a rank and step: once for each of their images."""
+IMAGES = 8
+"""The last images of a prompt, at most, that are tried: a conversation has as many as turns."""
 BLIND = 1e-7
 """Nats. Rounding alone moves a log-prob by less than this when nothing but the pixels changes and nobody looks."""
 
@@ -113,9 +116,10 @@ def look(
 
 def _changes(vlm: VLM, row: Row) -> list[float]:
     """The largest change of a log-prob by each of a row's images, the last image first."""
-    others = []
-    for k in reversed(range(len(row.images))):
+    # Each alone in its batch: in one they would share a prefix tree, and differ by where they stand in it.
+    seen = score(vlm, [row]).logps
+    found = []
+    for k in reversed(range(max(0, len(row.images) - IMAGES), len(row.images))):
         images = tuple(255 - image if i == k else image for i, image in enumerate(row.images))
-        others.append(dataclasses.replace(row, images=images))
-    seen, *unseen = vlm(vlm.collate([row, *others])).logps
-    return [float((logps - seen).abs().max()) for logps in unseen]
+        found.append(float((score(vlm, [dataclasses.replace(row, images=images)]).logps - seen).abs().max()))
+    return found

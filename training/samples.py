@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from episode import Decision, Generation, Trajectory
 from policy.families import Family
-from policy.packing import Row, shared
+from policy.packing import MOST, Row, shared
 from training.critic import Layout
 
 UNIT = 16
@@ -118,7 +118,7 @@ def micro_batches(rows: Sequence[Row], budget: int, family: Family) -> list[list
     one length go together, so that little is padded, but all that show the same images side by side, as those are
     encoded once. Batches have powers of two of packed rows: on a CPU every new shape costs the kernels a compilation.
     """
-    trees = [(group.members, group.tree.length, group.keys) for group in shared(rows, family)]
+    trees = [(group.members, group.tree.length, group.keys) for group in shared(rows, family, min(MOST, budget))]
     longest: dict[tuple[str, ...], int] = {}
     for _, length, keys in trees:
         longest[keys] = max(longest.get(keys, 0), -(-length // UNIT))

@@ -35,18 +35,26 @@ from training.start import MissingCapability
 from training.update import Learner
 
 
-def test_a_policy_that_cannot_be_told_apart_from_a_blind_one_is_refused(model: Path, tmp_path: Path) -> None:
-    train(strip(model, steps=1), tmp_path / "run")
+@pytest.mark.parametrize("conversation", [False, True])
+def test_a_policy_that_cannot_be_told_apart_from_a_blind_one_is_refused(
+    model: Path, tmp_path: Path, conversation: bool
+) -> None:
+    train(strip(model, steps=1, conversation=conversation), tmp_path / "run")
     episodes = [record.load(path) for path in record.find(tmp_path / "run" / "episodes")]
     vlm = VLM.load(model).eval()
     sight = probe.look(vlm, episodes)
     assert sight.change > 1e-5 and sight.blank == 0 and 1 <= sight.rows <= probe.ROWS
-    assert sight.figures().keys() == {"sees/change", "sees/change/gui/1", "sees/blank"}
+    images = range(1, 1 + max(len(d.generations[-1].images) for e in episodes for d in e.decisions))
+    assert (len(images) > 1) == conversation
+    places = {f"sees/change/gui/{k}" for k in images if k <= probe.IMAGES}
+    assert sight.figures().keys() == {"sees/change", "sees/blank"} | places
     sight.require()
     with torch.no_grad():
         vlm.model.model.visual.patch_embed.proj.weight.zero_()
+    blind = probe.look(vlm, episodes)
+    assert set(blind.changes.values()) == {0.0}
     with pytest.raises(BlindPolicy, match="do not change when its images do"):
-        probe.look(vlm, episodes).require()
+        blind.require()
 
 
 @pytest.mark.parametrize("lost", [0, 1])
