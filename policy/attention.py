@@ -31,8 +31,11 @@ class _Attention(torch.autograd.Function):
     """softmax(scale · q kᵀ + mask) v for [B, H, L, D] tensors, without the dispatcher's overhead."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
-        weights = torch.matmul(q * scale, k.transpose(2, 3)).add_(mask).softmax(-1)
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        # Products of views whose heads lie beside each other are slow, in bfloat16 above all.
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+        scores = torch.matmul(q * scale, k.transpose(2, 3))
+        weights = (scores if mask is None else scores.add_(mask)).softmax(-1)
         ctx.save_for_backward(q, k, v, weights)
         ctx.scale = scale
         return torch.matmul(weights, v)
@@ -135,16 +138,14 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) 
         branches = _BRANCHES.get()
         if mask is not None and branches is not None:
             return _Branched.apply(q, k, v, branches, scale)  # type: ignore[no-any-return, no-untyped-call]
-        if mask is None:
-            return F.scaled_dot_product_attention(q, k, v, scale=scale)
-        if not torch.is_grad_enabled():
-            if q.shape[2] == 1:
-                # One token a row, before a cache with room: products of what is not contiguous are slower than a copy.
-                k, v = k.contiguous(), v.contiguous()
-            elif dtype == torch.float32:
-                # With a mask it is the backward pass of fused attention that is slow, and bfloat16.
-                return F.scaled_dot_product_attention(q, k, v, mask.to(dtype), scale=scale)
-        return _Attention.apply(q, k, v, mask.to(dtype), scale)  # type: ignore[no-any-return, no-untyped-call]
+        mask = mask if mask is None else mask.to(dtype)
+        learns = torch.is_grad_enabled()
+        # On a CPU fused attention is slow for one token a row, in its backward pass with a mask or in bfloat16, and
+        # in bfloat16 with a mask at all.
+        quick = (mask is None or not learns) if dtype == torch.float32 else (mask is None and not learns)
+        if (quick and q.shape[2] > 1) or device != "cpu":
+            return F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
+        return _Attention.apply(q, k, v, mask, scale)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def attention(
