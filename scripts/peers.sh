@@ -10,8 +10,8 @@ cd "$(dirname "$0")/.."
 
 say() { printf 'peers: %s\n' "$*"; }
 
-# Where torch is the first package: the CPU build that .venv has, from PyTorch's own index where that can be reached (see scripts/setup.sh): a graphics
-# card would change nothing, as everything here is measured on one core.
+# torch, where it is the first package, is the CPU build that .venv has, from PyTorch's own index where that can be
+# reached (see scripts/setup.sh): a graphics card would change nothing, as everything here is measured on one core.
 install() {
   local python=.peers/$1/bin/python cpu_index=https://download.pytorch.org/whl/cpu extra=()
   shift
