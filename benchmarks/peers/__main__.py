@@ -72,6 +72,7 @@ COMPARISONS: dict[str, Comparison] = {
     "generate": Comparison(
         "rollout tokens", peer("trl", "generate", "hf_generate"), {"generate": ours("ours_generate")}, rounds=5
     ),
+    "vllm": Comparison("rollout tokens", peer("vllm", "vLLM", "vllm_generate"), {"vllm": ours("ours_generate")}),
 }
 
 
