@@ -11,7 +11,11 @@ import pytest
 from benchmarks.peers import harness
 from benchmarks.peers.__main__ import COMPARISONS, Comparison, UnknownComparison, chosen, compare
 from benchmarks.peers.harness import PeerFailed, Round, Running, Side, result, write
+from benchmarks.peers.ours_gui_steps import Options as GuiOptions
+from benchmarks.peers.ours_gui_steps import stepping
 from benchmarks.peers.scene import SIDE, box, frame
+from benchmarks.peers.stepping import Stepping
+from episode import screen_action
 from training import worlds
 
 WORKER = """
@@ -90,6 +94,40 @@ def test_every_click_changes_the_frame() -> None:
     assert not np.array_equal(plain, clicked) and np.array_equal(plain, frame(3))
     x, y = box(3)
     assert (plain[y : y + 32, x : x + 32] == (220, 40, 40)).all()
+
+
+class ThreeSteps:
+    """Episodes of three steps."""
+
+    def __init__(self) -> None:
+        self.seeds: list[int] = []
+
+    def reset(self, seed: int) -> None:
+        self.seeds.append(seed)
+        self.left = 3
+
+    def step(self, action: int) -> tuple[None, float, bool, bool, dict[str, Any]]:
+        self.left -= 1
+        return None, 0.0, self.left == 0, False, {}
+
+
+def test_episodes_follow_each_other_until_the_round_is_over() -> None:
+    env = ThreeSteps()
+    steps = Stepping(env, lambda: 0, seconds=8, clock=iter(range(100)).__next__)
+    # The round starts at 0 and ends at 8; the clock is read before each step: 1 to 7.
+    assert steps.round() == 7
+    # Resets: at the start, after the third step and after the sixth.
+    assert env.seeds == [0, 1, 2] and steps.episode == round(7 / 3, 1)
+    # What was left of the third episode is given up.
+    assert steps.round() == 7 and env.seeds == [0, 1, 2, 3, 4, 5]
+
+
+def test_ours_clicks_and_draws_a_screen_of_the_asked_size() -> None:
+    steps = stepping(GuiOptions(seconds=0.05))
+    done = steps.round()
+    assert done == steps.steps > 0 and 1 <= steps.episode <= steps.env.horizon
+    assert steps.env.observe()["frames"]["screen"].shape == (224, 224, 3) and steps.env.split == "train"
+    assert steps.act()["kind"] == screen_action("click")["kind"]
 
 
 @pytest.mark.parametrize("context", ["all", "default", "shipped"])

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 from rich.console import Console
@@ -21,6 +22,8 @@ from episode import HandeyeError, nearest
 
 WORK = ROOT / "benchmarks" / "out" / "peers"
 MODEL = WORK / "model"
+OPENS = ("--model", str(MODEL))
+"""Arguments of sides that open the model folder."""
 
 
 class UnknownComparison(HandeyeError):
@@ -38,20 +41,22 @@ class Comparison:
     rounds: int = 3
     lengths: tuple[str, ...] = ()
     """What ours takes over from the peer's setting, as options: first prompt, growth a turn, reply."""
+    clock: Literal["CPU", "wall"] = "CPU"
+    """By which both sides measure their rounds."""
 
 
 def peer(environment: str, name: str, module: str, *args: str) -> Side:
     python = ROOT / ".peers" / environment / "bin" / "python"
-    return Side(name, python, f"benchmarks.peers.{module}", ("--model", str(MODEL), *args))
+    return Side(name, python, f"benchmarks.peers.{module}", args)
 
 
 def ours(module: str, *args: str) -> Side:
-    return Side("ours", Path(sys.executable), f"benchmarks.peers.{module}", ("--model", str(MODEL), *args))
+    return Side("ours", Path(sys.executable), f"benchmarks.peers.{module}", args)
 
 
 def turns(count: int, groups: int, rounds: int) -> Comparison:
     """GRPO with ``count`` turns an episode, ours in each of its contexts."""
-    size = ("--turns", str(count), "--groups", str(groups))
+    size = (*OPENS, "--turns", str(count), "--groups", str(groups))
     contexts = {"trl-1-turn": "all"}
     if count > 1:
         names = {"same-history": "all", "default-context": "default", "shipped-prompt": "shipped"}
@@ -70,7 +75,16 @@ COMPARISONS: dict[str, Comparison] = {
     "trl-4-turns": turns(4, groups=1, rounds=3),
     "trl-8-turns": turns(8, groups=1, rounds=2),
     "generate": Comparison(
-        "rollout tokens", peer("trl", "generate", "hf_generate"), {"generate": ours("ours_generate")}, rounds=5
+        "rollout tokens",
+        peer("trl", "generate", "hf_generate", *OPENS),
+        {"generate": ours("ours_generate", *OPENS)},
+        rounds=5,
+    ),
+    "miniwob": Comparison(
+        "GUI steps",
+        peer("miniwob", "MiniWoB++", "miniwob_steps", "--seconds", "5"),
+        {"miniwob": ours("ours_gui_steps", "--seconds", "5")},
+        clock="wall",
     ),
     "vllm": Comparison("rollout tokens", peer("vllm", "vLLM", "vllm_generate"), {"vllm": ours("ours_generate")}),
 }
@@ -94,7 +108,7 @@ def compare(name: str, comparison: Comparison, rounds: int) -> Iterator[Result]:
             theirs = other.round()
             for key, side in sides.items():
                 pairs[key].append((side.round(), theirs))
-                yield result(key, comparison.unit, pairs[key], (side.about, other.about))
+                yield result(key, comparison.unit, pairs[key], (side.about, other.about), comparison.clock)
 
 
 def chosen(only: tuple[str, ...]) -> list[str]:
@@ -105,10 +119,15 @@ def chosen(only: tuple[str, ...]) -> list[str]:
 
 
 def show(results: list[Result]) -> None:
-    table = Table("what", "unit, a CPU second", "ours", "peer", "ratio", "lowest to highest", box=None)
+    table = Table("what", "unit", "ours", "peer", "ratio", "lowest to highest", box=None)
     for r in results:
         table.add_row(
-            r.name, r.unit, f"{r.ours:g}", f"{r.peer:g}", f"{r.ratio:g}", f"{r.spread[0]:g} to {r.spread[1]:g}"
+            r.name,
+            f"{r.unit}, a {r.clock} second",
+            f"{r.ours:g}",
+            f"{r.peer:g}",
+            f"{r.ratio:g}",
+            f"{r.spread[0]:g} to {r.spread[1]:g}",
         )
     # Wider than the 80 columns of a pipe: figures that wrap cannot be compared.
     Console(width=120).print(table)
@@ -123,7 +142,8 @@ def main(only: tuple[str, ...] = (), rounds: int = 0, out: Path = ROOT / "benchm
         out: folder for one JSON file a comparison.
     """
     names, results = chosen(only), dict[str, Result]()
-    if not (MODEL / "config.json").is_file():
+    opened = any(set(OPENS) <= set(COMPARISONS[name].peer.args) for name in names)
+    if opened and not (MODEL / "config.json").is_file():
         from benchmarks.peers.model import write as write_model
 
         write_model(MODEL)

@@ -1,8 +1,8 @@
-"""Two processes that take turns, and the ratio of what they get done in a CPU second.
+"""Two processes that take turns, and the ratio of what they get done in a second.
 
 Both sides stay alive for the whole comparison and are asked for rounds alternately, so that a machine that gets slower
 does so for both. CPU seconds of each side's own process, one thread: other load on the machine changes them little, and
-ratios less.
+ratios less. Wall seconds where a side works in several processes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from episode import HandeyeError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+GRACE = 10
+"""Seconds that a side has to end after an error."""
 
 
 class PeerFailed(HandeyeError):
@@ -38,7 +40,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Round:
-    """What one round got done, in the comparison's unit, and its CPU seconds."""
+    """What one round got done, in the comparison's unit, and its seconds by the comparison's clock."""
 
     work: float
     seconds: float
@@ -50,7 +52,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Result:
-    """One comparison. Rates are a CPU second, medians over the rounds."""
+    """One comparison. Rates are a second of its clock, medians over the rounds."""
 
     name: str
     unit: str
@@ -66,6 +68,7 @@ class Result:
     """By side: lengths and sizes that it measured itself."""
     versions: dict[str, dict[str, str]]
     """By side: of the packages that matter."""
+    clock: Literal["CPU", "wall"] = "CPU"
 
 
 def result(
@@ -73,6 +76,7 @@ def result(
     unit: str,
     rounds: Sequence[tuple[Round, Round]],
     about: tuple[dict[str, Any], dict[str, Any]],
+    clock: Literal["CPU", "wall"] = "CPU",
 ) -> Result:
     """The comparison from its rounds, each ``(ours, the peer's)``, and what both sides said of themselves."""
     ratios = sorted(ours.rate / peer.rate for ours, peer in rounds)
@@ -87,6 +91,7 @@ def result(
         commit=commit(),
         setting={"ours": about[0]["setting"], "peer": about[1]["setting"]},
         versions={"ours": about[0]["versions"], "peer": about[1]["versions"]},
+        clock=clock,
     )
 
 
@@ -165,7 +170,10 @@ class Running:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         assert self.process.stdin is not None
-        if error is not None:
-            self.process.kill()
+        # The end of its input lets a side close what it has started, a browser for one, even after an error.
         self.process.stdin.close()
-        self.process.wait()
+        try:
+            self.process.wait(None if error is None else GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
