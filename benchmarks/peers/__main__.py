@@ -86,6 +86,7 @@ COMPARISONS: dict[str, Comparison] = {
         {"miniwob": ours("ours_gui_steps", "--seconds", "5")},
         clock="wall",
     ),
+    "vllm": Comparison("rollout tokens", peer("vllm", "vLLM", "vllm_generate"), {"vllm": ours("ours_generate")}),
 }
 
 
