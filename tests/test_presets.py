@@ -20,10 +20,10 @@ def test_methods_differ_from_default_where_they_should() -> None:
         mine, theirs = PRESETS[name].to_json(), DEFAULT.to_json()
         return {k: v for k, v in mine.items() if v != theirs[k] and k != "preset"}
 
-    lone = {"groups": 128, "group_size": 1, "minibatches": 2}
+    lone = {"groups": 128, "group_size": 1}
     ppo = {**lone, "gamma": 0.99, "clip_high": 0.2}
     preference = {"reward": {"task": 1.0, "subgoal": 1.0, "invalid": -0.1, "turn": -0.05}}
-    rlhf = {**preference, "gamma": 0.99, "clip_high": 0.2, "kl": 0.05, "minibatches": 2}
+    rlhf = {**preference, "gamma": 0.99, "clip_high": 0.2, "kl": 0.05}
     assert {name: changed(name) for name in PRESETS if name not in ("default", "debug")} == {
         "grpo": {},
         "reinforce": {**lone, "algorithm": "reinforce"},
@@ -39,5 +39,5 @@ def test_methods_differ_from_default_where_they_should() -> None:
         "rlhf": {**rlhf, "algorithm": "rlhf"},
         "rlaif": {**rlhf, "algorithm": "rlaif"},
         "sweet": {**preference, "algorithm": "sweet"},
-        "clone": {**lone, "algorithm": "clone", "learning_rate": 3e-4, "minibatches": 4},
+        "clone": {**lone, "algorithm": "clone", "minibatches": 4},
     }
