@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoModelForImageTextToText
 
 from policy.families import ModelError
 from policy.tiny import SMALLEST, build_tiny
-from policy.vlm import VLM
+from policy.vlm import VLM, quick_bf16
 from tests.run_helpers import TEXTS, debug, lines, strip, weights
 from training import checkpoint, record, worlds
 from training.checkpoint import CheckpointError
@@ -37,7 +38,9 @@ def test_debug_in_both_worlds_interrupted_and_resumed_is_bit_identical(model: Pa
     assert weights(straight) == weights(broken) and len(weights(straight)) == 2
     assert [line["step"] for line in lines(straight)] == [1, 2]
     assert lines(straight)[0]["updates"] == 1 and lines(straight)[0]["grad_norm"] > 0
-    assert all(line["logp_difference/max"] < 1e-3 for line in lines(straight))
+    # Where bfloat16 is quick, rollout and update round differently.
+    rounding = 0.05 if quick_bf16(torch.device("cpu")) else 1e-3
+    assert all(line["logp_difference/max"] < rounding for line in lines(straight))
 
     assert json.loads((straight / "summary.json").read_text()) == summary
     counted = {"seconds", "env_steps", "tokens", "infra", "peak_memory_mb", "preset", "seed"}
