@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.laboratory.quality import interval
+from benchmarks.learning import rows
 from training.config import PRESETS, Config
 from training.loop import train
 
@@ -88,7 +89,7 @@ def run_all(out: Path, names: tuple[str, ...], seeds: int) -> None:
 def figures(run: Path) -> dict[str, float]:
     """What one run came to: ``before`` and ``after``, ``while`` and ``steps`` (and ``reached``, 1 where it did)."""
     tasks = json.loads((run / "summary.json").read_text())["tasks"]
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = rows(run / "metrics.jsonl")
     curve = [
         np.mean([line[f"success/{world}"] for world in ("gui", "sims") if f"success/{world}" in line]) for line in lines
     ]

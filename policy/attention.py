@@ -1,10 +1,10 @@
 """Attention that is quick on a CPU, registered with transformers under the name ``handeye``.
 
-Two things cost tiny models their time on a CPU: torch's fused attention falls back to a slow backward with an additive
-mask, and Qwen3-VL's vision tower attends image by image in a Python loop. Masked attention is plain matrix products
-here, and the tower takes all images of a size at once: fused, as it has no mask, in a third of the time of plain
-products forward and two thirds with the backward pass. The results agree with the stock ones within rounding
-(tests/test_vlm.py).
+Three things cost tiny models their time on a CPU. Torch's fused attention is quick in float32 without a mask, and slow
+with one in its backward pass, in bfloat16 and for one token a row: plain matrix products are taken there. Qwen3-VL's
+vision tower attends image by image in a Python loop: it takes all images of a size at once. And the mask of a long
+packed row pairs tokens that do not see each other: there attention goes branch by branch. The results agree with the
+stock ones within rounding (tests/test_vlm.py, tests/test_packing.py).
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def attention(
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     if attention_mask is not None and attention_mask.dtype == torch.bool:
         attention_mask = torch.zeros_like(attention_mask, dtype=query.dtype).masked_fill_(~attention_mask, LOWEST)
-    elif attention_mask is not None and _BRANCHES.get() is None:
+    elif attention_mask is not None:
         attention_mask = attention_mask.clamp(min=LOWEST)
     return _attend(query, key, value, attention_mask, scaling).transpose(1, 2).contiguous(), None
 

@@ -5,27 +5,20 @@
 
 from __future__ import annotations
 
-import argparse
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from transformers import Qwen3VLForConditionalGeneration
 
-from benchmarks.peers.meter import Meter
+from benchmarks.peers.meter import Meter, rollout_options
 from benchmarks.peers.scene import INSTRUCTION, frame
 from benchmarks.peers.stock import open_processor
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--prompts", type=int, default=16)
-    parser.add_argument("--group-size", type=int, default=8)
-    parser.add_argument("--reply", type=int, default=32)
-    options = parser.parse_args()
+    options = rollout_options(__doc__).parse_args()
     meter, rounds = Meter(), count()
     processor = open_processor(options.model)
     model: Any = Qwen3VLForConditionalGeneration.from_pretrained(options.model, dtype=torch.float32)

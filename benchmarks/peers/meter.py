@@ -7,13 +7,25 @@ for every line of standard input, ``{"work": ..., "seconds": ...}`` with the rou
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
+
+
+def rollout_options(about: str | None) -> argparse.ArgumentParser:
+    """Options of the sides that generate: how many prompts, replies to each and tokens of a reply make a round."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--prompts", type=int, default=16)
+    parser.add_argument("--group-size", type=int, default=8)
+    parser.add_argument("--reply", type=int, default=32)
+    return parser
 
 
 class Meter:

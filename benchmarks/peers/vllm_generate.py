@@ -8,7 +8,6 @@ of 128 tokens is longer than the prompt, so that nothing would be shared; 32 is 
 
 from __future__ import annotations
 
-import argparse
 import os
 from importlib import import_module
 from itertools import count
@@ -18,7 +17,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from benchmarks.peers.meter import Meter
+from benchmarks.peers.meter import Meter, rollout_options
 from benchmarks.peers.scene import INSTRUCTION, frame
 
 SETTINGS = {
@@ -57,11 +56,7 @@ def open_engine(folder: Path, block: int) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--prompts", type=int, default=16)
-    parser.add_argument("--group-size", type=int, default=8)
-    parser.add_argument("--reply", type=int, default=32)
+    parser = rollout_options(__doc__)
     parser.add_argument("--block", type=int, default=32)
     options = parser.parse_args()
     meter, rounds = Meter(), count()
