@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.page import ROOT, put
 from training.evaluate import wilson
 
-ROOT = Path(__file__).resolve().parent.parent
 PRESETS = {"default": "GRPO", "ppo": "PPO", "clone": "cloning (control)"}
 WORLDS = {"gui": "GUI", "sims": "MuJoCo"}
-BEGIN, END = "<!-- learning: begin -->", "<!-- learning: end -->"
 
 
 def run_all(out: Path, seeds: int) -> None:
@@ -127,11 +126,7 @@ def plot(out: Path, seeds: int, path: Path) -> None:
 
 def write(out: Path, seeds: int) -> None:
     """Put the tables between the markers of ``docs/results.md``, and draw the figure."""
-    page = ROOT / "docs" / "results.md"
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    text = f"{BEGIN}\n{tables(out, seeds)}\n\n![learning curves](media/learning.png)\n{END}"
-    page.write_text(before + text + after)
+    put("learning", f"{tables(out, seeds)}\n\n![learning curves](media/learning.png)")
     plot(out, seeds, ROOT / "docs" / "media" / "learning.png")
 
 

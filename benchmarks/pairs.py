@@ -28,11 +28,10 @@ from numpy.typing import NDArray
 
 from benchmarks.laboratory.quality import interval
 from benchmarks.learning import rows
+from benchmarks.page import ROOT, put
 from training.config import PRESETS, Config
 from training.loop import train
 
-ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- pairs: begin -->", "<!-- pairs: end -->"
 LONG = (
     "gui/scroll-select-v0",
     "gui/login-form-v0",
@@ -149,10 +148,7 @@ def _span(values: Any, form: str) -> str:
 
 def write(out: Path, seeds: int) -> None:
     """Put the table between the markers of ``docs/results.md``."""
-    page = ROOT / "docs" / "results.md"
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{table(out, seeds)}\n{END}{after}")
+    put("pairs", table(out, seeds))
 
 
 def main() -> None:

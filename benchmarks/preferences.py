@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.laboratory.quality import interval
+from benchmarks.page import ROOT, put
 from policy.agent import VLMAgent, context_of
 from policy.codecs import codec_named
 from policy.engine import Sampling
@@ -36,8 +37,6 @@ from training.loop import train
 from training.rewards import RewardWeights, total
 from training.rollout import EpisodeSpec, run_episodes
 
-ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- preferences: begin -->", "<!-- preferences: end -->"
 TASK = "gui/click-button-v0"
 PREFERENCE = PRESETS["dpo"].reward
 SWAPPED = {name: -weight for name, weight in PREFERENCE.items()}
@@ -128,10 +127,7 @@ def write(out: Path, seeds: int) -> None:
     for arm, found in collected(out, seeds).items():
         cells = [cell(found.get("rate"), ".0%"), cell(found.get("kl"), ".3f"), cell(found.get("accuracy"), ".0%")]
         lines.append("| " + " | ".join([arm, *cells]) + " |")
-    page = ROOT / "docs" / "results.md"
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + after)
+    put("preferences", "\n".join(lines))
 
 
 def main() -> None:

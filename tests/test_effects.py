@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import learning, pairs, preferences
 from benchmarks.laboratory import __main__ as laboratory
+from benchmarks.page import ROOT
 
 SEEDS = 3
 
@@ -31,7 +32,7 @@ def test_credit_in_the_laboratory() -> None:
 @pytest.mark.parametrize("preset", ["default", "ppo"])
 def test_one_policy_gets_better_in_both_worlds(preset: str) -> None:
     """The same checkpoint, held-out seeds, intervals apart, for every training seed."""
-    out = learning.ROOT / "runs" / "learning"
+    out = ROOT / "runs" / "learning"
     learning.run_all(out, SEEDS)
     learning.write(out, SEEDS)
     for seed in range(SEEDS):
@@ -45,7 +46,7 @@ def test_one_policy_gets_better_in_both_worlds(preset: str) -> None:
 @pytest.mark.effects
 def test_a_policy_comes_to_do_what_is_preferred() -> None:
     """Held-out pairs, the preference rate under a cap of KL, and the opposite where labels are swapped."""
-    out = preferences.ROOT / "runs" / "preferences"
+    out = ROOT / "runs" / "preferences"
     preferences.run_all(out, 5, 20, 200)
     preferences.write(out, 5)
     found = preferences.collected(out, 5)
@@ -57,7 +58,7 @@ def test_a_policy_comes_to_do_what_is_preferred() -> None:
 @pytest.mark.effects
 def test_credit_in_both_worlds() -> None:
     """Reported whichever way it falls; that both effects were measured in full is what must hold."""
-    out = pairs.ROOT / "runs" / "pairs"
+    out = ROOT / "runs" / "pairs"
     pairs.run_all(out, tuple(pairs.EFFECTS), 5)
     pairs.write(out, 5)
     for name in pairs.EFFECTS:

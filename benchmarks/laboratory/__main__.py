@@ -19,10 +19,9 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.laboratory import curves, quality
+from benchmarks.page import ROOT, put
 
-ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "runs" / "laboratory"
-BEGIN, END = "<!-- laboratory: begin -->", "<!-- laboratory: end -->"
 EXPERIMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "quality by horizon": quality.by_horizon,
     "quality by group size": quality.by_group_size,
@@ -139,11 +138,8 @@ def plot(found: dict[str, dict[str, Any]], path: Path) -> None:
 
 def write(found: dict[str, dict[str, Any]]) -> None:
     """Put the tables between the markers of ``docs/results.md``, and draw the figure."""
-    page = ROOT / "docs" / "results.md"
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
     text = f"{quality_tables(found)}\n\n{curve_tables(found)}\n\n![laboratory](media/laboratory.png)"
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    put("laboratory", text)
     plot(found, ROOT / "docs" / "media" / "laboratory.png")
 
 
