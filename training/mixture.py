@@ -91,15 +91,15 @@ class Recipe:
     """Share of pictures that come from experts at work in a task; the others come from the galleries."""
     practice: dict[str, float] = field(
         default_factory=lambda: {
-            "gui/set-checkboxes-v0": 3.0,
+            "gui/set-checkboxes-v0": 4.0,
             "gui/type-text-v0": 2.0,
-            "gui/scroll-select-v0": 2.0,
+            "gui/scroll-select-v0": 3.0,
             "gui/login-form-v0": 0.5,
             "gui/dismiss-popup-v0": 0.3,
-            "sims/push-to-zone-v0": 2.0,
+            "sims/push-to-zone-v0": 3.0,
             "sims/reach-v0": 0.5,
             "sims/touch-color-v0": 0.5,
-            "sims/put-in-bowl-v0": 0.5,
+            "sims/put-in-bowl-v0": 1.0,
         }
     )
     """How often experts work at a task, relative to the others; 1 where it is not named.
