@@ -109,6 +109,10 @@ class Recipe:
     mistakes: float = 0.15
     """Share of an expert's decisions that are executed wrongly, so that recovery is seen; the label stays right. Few:
     recovery, too, is for reinforcement learning to teach."""
+    haste: float = 0.5
+    """Share of the decisions for which the demonstrator is in haste: it skips one, and does what the expert would do
+    after it (presses before it has filled in, lets go before it is there). That is what is shown and learned. So the
+    base knows every move, but not that thoroughness pays: reward has to teach it that. 0 is experts alone."""
 
 
 def point(u: float, v: float) -> str:
@@ -283,6 +287,8 @@ class DemoStream:
         over, did, before = False, None, dict[str, str]()
         while not over:
             advice = world.expert()
+            if rng.random() < self._recipe.haste:
+                advice = ahead(world, advice)
             name = content.pick(rng, tuple(info["subgoals"]))
             subgoal = name.replace("_", " "), bool(info["subgoals"][name])
             shown = frame_keys(observation)
@@ -306,6 +312,15 @@ def _decisions(world: Any) -> int:
     """Most decisions of an episode."""
     chunk: int = 1 if isinstance(world.embodiment, Screen) else world.embodiment.chunk
     return -(-int(world.horizon) // chunk)
+
+
+def ahead(world: Any, advice: Advice) -> Advice:
+    """What the expert would do after ``advice``; that itself, if it ends the episode. The world stays where it is."""
+    here = world.snapshot()
+    over = any(any(world.advance(action)[1:3]) for action in advice.actions)
+    after = advice if over else world.expert()
+    world.restore(here)
+    return after
 
 
 def _mistake(advice: Advice, did: Advice | None, world: Any, rng: np.random.Generator) -> Sequence[Any]:

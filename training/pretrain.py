@@ -70,7 +70,7 @@ class PretrainConfig:
     init: str = ""
     """A tiny model's folder to go on from, with new optimisers and heads and tokens for words that are new to it; empty
     starts from random weights."""
-    steps: int = 18000
+    steps: int = 19200
     dense_steps: int = 2000
     """Steps of dense perception alone, at the start."""
     screens: int = 8
