@@ -20,8 +20,8 @@ from perception.questions import screen_questions, table_questions
 from policy.codecs.compact import Compact, centre
 from policy.tiny import TinyShape
 from sims.arm import WORKSPACE
-from training.card import write_card
 from training import worlds
+from training.card import write_card
 from training.mixture import DemoStream, Mixture, Recipe, ahead, point
 from training.pretrain import PretrainConfig, PretrainError, learning_rate_scale, pretrain
 
