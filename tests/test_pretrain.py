@@ -195,19 +195,17 @@ def test_nothing_to_resume_is_an_error(small: PretrainConfig, tmp_path: Path) ->
 
 
 def test_haste_skips_a_decision_and_leaves_the_world_where_it_was() -> None:
-    """All demonstrators in haste never finish a form: what they skip is never done. Without haste they always do."""
-    names = ("gui/login-form-v0", "sims/put-in-bowl-v0")
-    for name in names:
+    for name in ("gui/login-form-v0", "sims/put-in-bowl-v0"):
         world = worlds.make(name)
         world.reset(seed=1)
         first = world.expert()
         before = json.dumps(world.snapshot(), default=repr)
         said = ahead(world, first)
-        assert json.dumps(world.snapshot(), default=repr) == before and world.expert() == first
-        assert not all(np.array_equal(a, b) for a, b in zip(first.actions, said.actions, strict=False))
+        assert json.dumps(world.snapshot(), default=repr) == before
+        assert str(world.expert()) == str(first) != str(said)
         for action in first.actions:
             world.advance(action)
-        assert [str(a) for a in world.expert().actions] == [str(a) for a in said.actions]
+        assert str(world.expert()) == str(said)
         world.close()
 
 
