@@ -227,7 +227,7 @@ DEFAULT = Config(
     steps=30,
     # The tower is three quarters of an update and has next to none of its signal (docs/log.md).
     train_vision=False,
-    learning_rate=3e-4,
+    learning_rate=8e-4,
     minibatches=2,
 )
 
