@@ -55,8 +55,8 @@ pictures from handeye's own worlds. It is small enough to learn on a laptop, and
 - **Command:** `{command}` (seed {config["seed"]}, {last["step"]} of {config["steps"]} steps)
 - **Cost:** {last["seconds"] / 60:.0f} minutes; {last["cpu"] / 60:.0f} CPU minutes on each process, one process a core
 - **Data:** generated without end from the train split: random screens and still scenes with questions from their scene
-  graphs, and moments of scripted experts at work in the tasks ({config["recipe"]["demos"]:.0%} of pictures). No data
-  set, no other model.
+  graphs, and moments of scripted demonstrators at work in the tasks ({config["recipe"]["demos"]:.0%} of pictures;
+  {config["recipe"]["haste"]:.0%} of their decisions are made in haste, which skips one). No data set, no other model.
 - **Way:** {config["dense_steps"]} steps of dense perception alone (heads on the vision tokens, dropped here), then
   packed questions. Muon for matrices, AdamW for the rest.
 
