@@ -6,7 +6,7 @@
 - ``critic``: PPO with V(o), and with V(o, c) that sees the world's state too, on the tasks of the default run.
 
 Both arms of a pair have the seed, and so the starts, in common. What is compared: success on held-out seeds after
-training (greedy), mean success of sampled episodes while training (the area under the curve), and environment steps
+training, mean success of sampled episodes while training (the area under the curve), and environment steps
 until its running mean over five steps first reaches 80 %; a run that never does counts with all of its steps.
 Differences and the steps' ratio are means over the pairs (geometric for the ratio) with a bootstrap 95 % interval.
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.shifts [--policy RUN|FOLDER|base] [--tasks T] [--episodes 200] [--only words ...] [--json FILE]
 
-Every row plays the same seeds, which training never sees, with the likeliest replies: ``none`` with the pools of the
+Every row plays the same seeds, which training never sees, with sampled replies: ``none`` with the pools of the
 training split, then with one pool after the other replaced by the held-out one, and ``all`` of them. A task that draws
 nothing from a pool plays the episodes of ``none`` again. No camera and no font is held out: ``cameras`` are mounted
 with twice the errors of training instead, and all text is in one font.

@@ -35,7 +35,7 @@ class Manner:
     last_actions: int = 1
     conversation: bool = False
     temperature: float = 1.0
-    greedy: bool = True
+    greedy: bool = False
 
 
 def check_policy(policy: str, codec: str = "") -> None:
@@ -54,8 +54,14 @@ def check_policy(policy: str, codec: str = "") -> None:
         )
 
 
-def player(policy: str, codec: str = "") -> tuple[Agent, Pieces | None]:
-    """The agent, and for a model the spelling of its tokens. ``codec`` overrides what a run knows of itself."""
+def player(policy: str, codec: str = "", greedy: bool = False) -> tuple[Agent, Pieces | None]:
+    """The agent, and for a model the spelling of its tokens.
+
+    Args:
+        policy: a folder or one of :data:`POLICIES`.
+        codec: overrides what a run knows of itself.
+        greedy: the likeliest replies, also where a run evaluates sampled ones.
+    """
     from policy import agent
 
     if policy == "random":
@@ -64,10 +70,10 @@ def player(policy: str, codec: str = "") -> tuple[Agent, Pieces | None]:
         return agent.NoopAgent(), None
     if policy == "expert":
         return agent.ExpertAgent(codec_named(codec or "compact"), thought="words"), None
-    return _model(policy, codec)
+    return _model(policy, codec, greedy)
 
 
-def _model(policy: str, codec: str) -> tuple[Agent, Pieces | None]:
+def _model(policy: str, codec: str, greedy: bool) -> tuple[Agent, Pieces | None]:
     from policy.agent import VLMAgent, context_of
     from policy.engine import Sampling
     from policy.vlm import BASE, VLM
@@ -79,7 +85,7 @@ def _model(policy: str, codec: str) -> tuple[Agent, Pieces | None]:
     vlm = VLM.load(folder, device=device(), bf16=True)
     vlm.eval()
     context = context_of(vlm, chosen, manner.frames, manner.last_actions, manner.conversation)
-    sampling = Sampling(manner.temperature, chosen.max_tokens, greedy=manner.greedy)
+    sampling = Sampling(manner.temperature, chosen.max_tokens, greedy=greedy or manner.greedy)
     return VLMAgent(vlm, chosen, context, sampling), pieces_of(BASE if folder == "base" else Path(folder))
 
 

@@ -29,6 +29,8 @@ class EvalArgs(Common):
     """Episodes a task."""
     codec: str = ""
     """How the model writes its replies; a run knows its own, otherwise compact."""
+    greedy: bool = False
+    """The model's likeliest replies instead of sampled ones."""
 
 
 def run(argv: list[str]) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def evaluate_rank(args: EvalArgs, task_ids: list[str]) -> dict[str, Any]:
         open_pool(Config.world_timeout, args.imports) as pool,
         tqdm(unit="episode", disable=rank() != 0, dynamic_ncols=True) as bar,
     ):
-        agent, _ = player(args.policy, args.codec)
+        agent, _ = player(args.policy, args.codec, args.greedy)
 
         def turned(done: int, total: int) -> None:
             bar.total = total

@@ -28,6 +28,8 @@ class PlayArgs(Common):
     """Pools of words, colours, layouts and phrasings."""
     codec: str = ""
     """How the model writes its replies; a run knows its own, otherwise compact."""
+    greedy: bool = False
+    """The model's likeliest replies instead of sampled ones."""
 
 
 def run(argv: list[str]) -> dict[str, Any]:
@@ -43,7 +45,7 @@ def run(argv: list[str]) -> dict[str, Any]:
     check_policy(args.policy, args.codec)
     if args.task not in all_tasks():
         raise UnknownTask(f"no task {args.task!r}: {nearest(args.task, all_tasks())}")
-    agent, pieces = player(args.policy, args.codec)
+    agent, pieces = player(args.policy, args.codec, args.greedy)
     [trajectory] = run_episodes(agent, [EpisodeSpec(args.task, args.seed, args.split)], RETURN)
     broken = trajectory.outcome is Outcome.INFRA_ERROR
     if not broken:  # else there is nothing to see
