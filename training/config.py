@@ -137,8 +137,8 @@ class Config:
     eval_episodes: int = 100
     """Held-out episodes a task, before and after; 0 is none."""
     eval_greedy: bool = False
-    """Evaluate the most likely reply instead of a sampled one. What is trained is what samples: a greedy policy that is a
-    little off does the same again for ever, which training never meets and so cannot mend (docs/log.md)."""
+    """Evaluate the most likely reply instead of a sampled one. What is trained is what samples: a greedy policy that is
+    a little off does the same again for ever, which training never meets and so cannot mend (docs/log.md)."""
     save_every: int = 1
     """Steps between checkpoints, and so the most that a kill can lose; there is always one of the start and one of the
     end. More where writing a model and its optimiser takes a while beside a step."""
