@@ -65,28 +65,30 @@ def tables(out: Path, seeds: int) -> str:
         for seed in range(seeds)
         if (out / f"{preset}-{seed}" / "summary.json").is_file()
     }
-    numbered = [f"after, seed {s}" for s in range(seeds)]
-    head = "| " + " | ".join(["algorithm", "world", "before", *numbered, "minutes"]) + " |"
-    lines = [head, "|---" * (4 + seeds) + "|"]
+    lines = ["| " + " | ".join(["algorithm", "world", *(f"seed {s}" for s in range(seeds)), "minutes"]) + " |"]
+    lines += ["|---" * (3 + seeds) + "|"]
     for preset, name in PRESETS.items():
         mine = {s: found[preset, s] for s in range(seeds) if (preset, s) in found}
         for world, world_name in WORLDS.items() if mine else ():
-            before = percent(*world_mean(next(iter(mine.values())), world, "before"))
-            after = [percent(*world_mean(mine[s], world, "after")) if s in mine else "" for s in range(seeds)]
+            # Each seed has a "before" of its own: replies are sampled.
+            cells = [
+                " → ".join(percent(*world_mean(mine[s], world, when)) for when in ("before", "after"))
+                if s in mine
+                else ""
+                for s in range(seeds)
+            ]
             minutes = f"{np.mean([s['seconds'] for s in mine.values()]) / 60:.1f}"
-            lines.append("| " + " | ".join([name, world_name, before, *after, minutes]) + " |")
-    lines += ["", "By task, mean of the seeds' success after training:", ""]
+            lines.append("| " + " | ".join([name, world_name, *cells, minutes]) + " |")
+    lines += ["", "By task, mean of the seeds:", ""]
     presets = [p for p in PRESETS if any((p, s) in found for s in range(seeds))]
-    first = found[presets[0], 0]["tasks"]
     lines += ["| " + " | ".join(["task", "before", *(PRESETS[p] for p in presets)]) + " |"]
     lines += ["|---" * (2 + len(presets)) + "|"]
-    for task, cell in first.items():
+    for task in found[presets[0], 0]["tasks"]:
         values = [
-            np.mean([found[p, s]["tasks"][task]["after"]["success"] for s in range(seeds) if (p, s) in found])
-            for p in presets
+            np.mean([run["tasks"][task][when]["success"] for (p, _), run in found.items() if p in among])
+            for among, when in [(presets, "before"), *(([p], "after") for p in presets)]
         ]
-        before = f"{cell['before']['success']:.0%}"
-        lines.append("| " + " | ".join([f"`{task}`", before, *(f"{v:.0%}" for v in values)]) + " |")
+        lines.append("| " + " | ".join([f"`{task}`", *(f"{v:.0%}" for v in values)]) + " |")
     return "\n".join(lines)
 
 
