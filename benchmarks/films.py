@@ -2,8 +2,8 @@
 
     python -m benchmarks.films RUN [--seeds 24]
 
-Both policies play the same held-out seeds. Filmed is the first seed that the base fails and
-the trained policy does not, or the first one where there is none: films show what changed, tables how often.
+Both policies play the same held-out seeds. Filmed is the first seed that the base fails and the trained policy does not,
+or the first one where there is none: films show what changed, tables how often.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from training.rollout import EpisodeSpec, run_episodes
 
 MEDIA = ROOT / "docs" / "media"
 PAGE = ROOT / "docs" / "films.md"
-SIDES = ("before", "after")
 
 
 def episodes(policy: str, seeds: int) -> dict[str, list[Trajectory]]:
     """The policy's episodes of every task of the default run, by task."""
-    check_policy(policy, "")
-    agent, _ = player(policy, "")
+    check_policy(policy)
+    agent, _ = player(policy)
     return {
         task: run_episodes(agent, [EpisodeSpec(task, HELD_OUT_SEED + i, "heldout") for i in range(seeds)], RETURN)
         for task in TASKS
@@ -42,14 +41,13 @@ def chosen(before: list[Trajectory], after: list[Trajectory]) -> int:
 def line(task: str, before: list[Trajectory], after: list[Trajectory]) -> str:
     """Write both films of a task; its row of the page."""
     which = chosen(before, after)
-    pictures, outcomes = [], []
-    for side, trajectories in zip(SIDES, (before, after), strict=True):
+    cells = [f"`{task}`<br>seed {HELD_OUT_SEED + which}"]
+    for side, trajectories in (("before", before), ("after", after)):
         name = f"{task.rsplit('-', 1)[0].replace('/', '-')}-{side}.gif"
         film(trajectories[which], MEDIA / name)
-        pictures.append(f"![{task}, {side}](media/{name})")
-        outcomes.append(f"{sum(t.success for t in trajectories)} of {len(trajectories)}")
-    cells = [f"{picture}<br>{outcome}" for picture, outcome in zip(pictures, outcomes, strict=True)]
-    return f"| `{task}`<br>seed {HELD_OUT_SEED + which} | {cells[0]} | {cells[1]} |"
+        wins = sum(t.success for t in trajectories)
+        cells.append(f"![{task}, {side}](media/{name})<br>{wins} of {len(trajectories)}")
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:

@@ -104,7 +104,7 @@ def _twice(value: Any) -> Any:
 
 def measure(policy: str, task_ids: list[str], episodes: int, rows: list[str]) -> dict[str, dict[str, Any]]:
     """What each rank does: figures by row and task, of worlds in its own process."""
-    agent, _ = player(policy, "")
+    agent, _ = player(policy)
     found = {}
     for row in rows:
         with shifted(row) if row in POOLS else ExitStack():

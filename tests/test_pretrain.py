@@ -186,7 +186,8 @@ def test_a_run_learns_writes_a_model_and_resumes(small: PretrainConfig, tmp_path
     assert [row["step"] for row in rows] == [2, 3, 4, 6]
     assert all(np.isfinite(row["loss"]) for row in rows) and "heldout/act/near" in rows[-1]
     AutoModelForImageTextToText.from_pretrained(out / "model")
-    assert "Held-out scores at step 6" in write_card(out, "handeye pretrain").read_text()
+    card = write_card(out, "handeye pretrain").read_text()
+    assert "Held-out scores at step 6" in card and "6 of 6 steps" in card
 
 
 def test_nothing_to_resume_is_an_error(small: PretrainConfig, tmp_path: Path) -> None:

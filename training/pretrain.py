@@ -352,12 +352,13 @@ def pretrain(config: PretrainConfig, out: Path, resume: bool = False) -> None:
     if saved and not resume:
         raise PretrainError(f"{out} holds a pretraining run already: give --resume True, or another --out")
     distributed.barrier()
-    if distributed.rank() == 0 and not resume:
+    if distributed.rank() == 0:
         out.mkdir(parents=True, exist_ok=True)
+        # A resumed run's too: its steps, rates and recipe may be others now, and the card tells them.
         (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
-        if config.init:
+        if not resume and config.init:
             extend_tiny(model_folder(config.init), folder, corpus(config.seed, config.resets))
-        else:
+        elif not resume:
             build_tiny(folder, corpus(config.seed, config.resets), config.seed, config.shape)
     distributed.barrier()
     trainer = Pretrainer(config, folder)
