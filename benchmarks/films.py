@@ -2,8 +2,8 @@
 
     python -m benchmarks.films RUN [--seeds 24]
 
-Both policies play the same held-out seeds. Filmed is the first seed that the base fails and the trained policy does not,
-or the first one where there is none: films show what changed, tables how often.
+Both policies play the same held-out seeds. Filmed is the first seed that the base fails and the trained policy does
+not, or the first one where there is none: films show what changed, tables how often.
 """
 
 from __future__ import annotations
