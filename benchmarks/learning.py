@@ -1,4 +1,4 @@
-"""Learning experiments: GRPO, PPO and the cloning control over several seeds, from the same base.
+"""Learning experiments: GiGPO, GRPO, PPO and the cloning control over several seeds, from the same base.
 
     python -m benchmarks.learning [--out DIR] [--seeds 3] [--report-only]
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.page import ROOT, put
 from training.evaluate import wilson
 
-PRESETS = {"default": "GRPO", "ppo": "PPO", "clone": "cloning (control)"}
+PRESETS = {"default": "GiGPO (default)", "grpo": "GRPO", "ppo": "PPO", "clone": "cloning (control)"}
 WORLDS = {"gui": "GUI", "sims": "MuJoCo"}
 
 
@@ -105,8 +105,8 @@ def plot(out: Path, seeds: int, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
-    colors = dict(zip(PRESETS, ("tab:blue", "tab:orange", "tab:gray"), strict=True))
-    for preset in ("default", "ppo"):  # while cloning, experts play: their success is no curve of the policy's
+    colors = dict(zip(PRESETS, ("tab:green", "tab:blue", "tab:orange", "tab:gray"), strict=True))
+    for preset in ("default", "grpo", "ppo"):  # while cloning, experts play: their success is no curve of the policy's
         for seed in range(seeds):
             folder = out / f"{preset}-{seed}"
             if not (folder / "summary.json").is_file():

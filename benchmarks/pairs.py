@@ -63,8 +63,8 @@ def _arm(preset: str, **changes: Any) -> Config:
 _LONG: dict[str, Any] = {"tasks": ",".join(LONG), "task_weights": {}}
 EFFECTS: dict[str, Effect] = {
     "subgoals": Effect(
-        ("task alone", _arm("default", **_LONG, reward={**PRESETS["default"].reward, "subgoal": 0.0})),
-        ("task and sub-goals", _arm("default", **_LONG)),
+        ("task alone", _arm("grpo", **_LONG, reward={**PRESETS["grpo"].reward, "subgoal": 0.0})),
+        ("task and sub-goals", _arm("grpo", **_LONG)),
     ),
     "critic": Effect(("V(o)", _arm("ppo")), ("V(o, c)", _arm("ppo_privileged"))),
 }

@@ -112,7 +112,7 @@ class Clock:
 def update(vlm: VLM, rows: Sequence[Row]) -> None:
     """All rows as one mini-batch, forward and backward."""
     vlm.zero_grad()
-    batches = micro_batches(rows, preset("default").token_budget, vlm.family)
+    batches = micro_batches(rows, preset("grpo").token_budget, vlm.family)
     shown = [{frame_key(image) for i in indices for image in rows[i].images} for indices in batches]
     for number in vlm.family.sharing(shown):
         scores = vlm(vlm.collate([rows[i] for i in batches[number]]))
@@ -187,7 +187,7 @@ def main(groups: int = 2, turns: int = 3, policy: str = "base", out: Path = Path
         out: where the figures go, as JSON.
     """
     torch.set_num_threads(1)
-    config = preset("default")
+    config = preset("grpo")
     vlm = VLM.load(policy, bf16=config.bf16)
     codec = codec_named(config.codec)
     context = context_of(vlm, codec, config.frames, config.last_actions)

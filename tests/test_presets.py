@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from training.algorithms import algorithm, require_groups
-from training.config import DEFAULT, PRESETS, SUMMARIES
+from training.config import GRPO, PRESETS, SUMMARIES
 
 
 @pytest.mark.parametrize("name", [*PRESETS])
@@ -15,17 +15,17 @@ def test_every_preset_can_start_and_has_a_line(name: str) -> None:
     assert config.preset == name and SUMMARIES[name] and algorithm(config.algorithm).summary
 
 
-def test_methods_differ_from_default_where_they_should() -> None:
+def test_methods_differ_from_grpo_where_they_should() -> None:
     def changed(name: str) -> dict[str, object]:
-        mine, theirs = PRESETS[name].to_json(), DEFAULT.to_json()
+        mine, theirs = PRESETS[name].to_json(), GRPO.to_json()
         return {k: v for k, v in mine.items() if v != theirs[k] and k != "preset"}
 
     lone = {"groups": 128, "group_size": 1}
     ppo = {**lone, "gamma": 0.99, "clip_high": 0.2}
     preference = {"reward": {"task": 1.0, "subgoal": 1.0, "invalid": -0.1, "turn": -0.05}}
     rlhf = {**preference, "gamma": 0.99, "clip_high": 0.2, "kl": 0.05}
-    assert {name: changed(name) for name in PRESETS if name not in ("default", "debug")} == {
-        "grpo": {},
+    assert {name: changed(name) for name in PRESETS if name not in ("grpo", "debug")} == {
+        "default": {"algorithm": "gigpo", "gamma": 0.95},
         "reinforce": {**lone, "algorithm": "reinforce"},
         "dr_grpo": {"algorithm": "dr_grpo", "aggregation": "constant"},
         "rloo": {"algorithm": "rloo"},

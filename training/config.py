@@ -208,7 +208,8 @@ TASKS = (
 )
 """What the default run learns: some of one decision, some of many, in both worlds."""
 
-DEFAULT = Config(
+GRPO = Config(
+    preset="grpo",
     tasks=",".join(TASKS),
     # Chosen by the success of sampled episodes on training seeds: what is nearly always solved from the start teaches
     # little, what is sometimes solved most (docs/log.md).
@@ -233,11 +234,15 @@ DEFAULT = Config(
     minibatches=2,
 )
 
-LONE = dataclasses.replace(DEFAULT, groups=128, group_size=1)
+# The step term tells which turns of a long episode were good, and a discount that time costs: on the arm's tasks it is
+# worth as much again as GRPO alone (docs/results.md).
+DEFAULT = dataclasses.replace(GRPO, preset="default", algorithm="gigpo", gamma=0.95)
+
+LONE = dataclasses.replace(GRPO, groups=128, group_size=1)
 """For methods that compare no group: as many episodes, all from starts of their own."""
 PPO = dataclasses.replace(LONE, preset="ppo", algorithm="ppo", gamma=0.99, clip_high=0.2)
 
-PREFERENCE = dataclasses.replace(DEFAULT, reward={**DEFAULT.reward, "turn": -0.05})
+PREFERENCE = dataclasses.replace(GRPO, reward={**GRPO.reward, "turn": -0.05})
 """For methods that learn from comparisons: ``reward`` is then what somebody prefers by, success first and then the
 short path, and not what the policy is paid."""
 RLHF = dataclasses.replace(
@@ -247,12 +252,12 @@ RLHF = dataclasses.replace(
 PRESETS: dict[str, Config] = {
     "default": DEFAULT,
     "reinforce": dataclasses.replace(LONE, preset="reinforce", algorithm="reinforce"),
-    "grpo": dataclasses.replace(DEFAULT, preset="grpo"),
-    "dr_grpo": dataclasses.replace(DEFAULT, preset="dr_grpo", algorithm="dr_grpo", aggregation="constant"),
-    "rloo": dataclasses.replace(DEFAULT, preset="rloo", algorithm="rloo"),
+    "grpo": GRPO,
+    "dr_grpo": dataclasses.replace(GRPO, preset="dr_grpo", algorithm="dr_grpo", aggregation="constant"),
+    "rloo": dataclasses.replace(GRPO, preset="rloo", algorithm="rloo"),
     "reinforce_pp": dataclasses.replace(LONE, preset="reinforce_pp", algorithm="reinforce_pp"),
-    "dapo": dataclasses.replace(DEFAULT, preset="dapo", resample=3),
-    "gigpo": dataclasses.replace(DEFAULT, preset="gigpo", algorithm="gigpo", gamma=0.95, kl=0.01),
+    "dapo": dataclasses.replace(GRPO, preset="dapo", resample=3),
+    "gigpo": dataclasses.replace(DEFAULT, preset="gigpo", kl=0.01),
     "ppo": PPO,
     "ppo_turn": dataclasses.replace(PPO, preset="ppo_turn", algorithm="ppo_turn"),
     "ppo_privileged": dataclasses.replace(PPO, preset="ppo_privileged", algorithm="ppo_privileged"),
@@ -263,7 +268,7 @@ PRESETS: dict[str, Config] = {
     # Labels are no noise: more and larger steps.
     "clone": dataclasses.replace(LONE, preset="clone", algorithm="clone", minibatches=4),
     "debug": dataclasses.replace(
-        DEFAULT,
+        GRPO,
         preset="debug",
         tasks="gui/click-button-v0,sims/reach-v0",
         task_weights={},
@@ -282,15 +287,15 @@ PRESETS: dict[str, Config] = {
 """Presets by name: ``handeye train NAME``. A user's module may add its own."""
 
 SUMMARIES: dict[str, str] = {
-    "default": "GRPO on the tasks of both worlds, 2 cores, under 15 minutes",
+    "default": "GRPO and a step term (GiGPO) on the tasks of both worlds, 2 cores, under 15 minutes",
     "reinforce": "the plain return, no baseline, 128 starts",
-    "grpo": "default, by its method's name",
+    "grpo": "default without the step term and the discount",
     "dr_grpo": "no division by deviation or length",
     "rloo": "each return against the mean of the others",
     "reinforce_pp": "returns whitened over the batch, 128 starts",
-    "dapo": "default, and groups without variance are played again, up to 3 rounds",
-    "gigpo": "GRPO and a step term over equal states (gamma .95, KL .01)",
-    "ppo": "PPO with a value head and turn-level advantages, otherwise as default",
+    "dapo": "as grpo, and groups without variance are played again, up to 3 rounds",
+    "gigpo": "default, held to the base by its paper's KL (.01)",
+    "ppo": "PPO with a value head and turn-level advantages, otherwise as grpo",
     "ppo_turn": "as ppo, with advantages of tokens within turns (bi-level)",
     "ppo_privileged": "as ppo, with a critic that sees the world's state",
     "dpo": "preferred against other episodes of a group, directly; no reward is paid",

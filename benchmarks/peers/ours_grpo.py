@@ -43,7 +43,7 @@ from policy.engine import Sampling
 from policy.vlm import VLM
 from training import worlds
 from training.algorithms import ALGORITHMS
-from training.config import DEFAULT
+from training.config import GRPO
 from training.pool import WorldPool
 from training.rewards import RewardWeights, score
 from training.rollout import EpisodeSpec, collect
@@ -151,7 +151,7 @@ def context_of(vlm: VLM, options: Options) -> tuple[Lengths, ContextBuilder]:
     """Codec and context whose first prompt has as many tokens as the peer's, and a conversation grows as the peer's."""
     codec, conversation = Lengths(options.reply), options.context == "all"
     context = ContextBuilder(
-        dialect_of(vlm), codec, DEFAULT.frames, last_actions=DEFAULT.last_actions, conversation=conversation
+        dialect_of(vlm), codec, GRPO.frames, last_actions=GRPO.last_actions, conversation=conversation
     )
     screen, seen = Screen(SIDE, SIDE), frame(0)
 
@@ -179,7 +179,7 @@ def trainer(options: Options) -> tuple[Any, dict[str, Any]]:
     vlm = open_model(options.model)
     codec, context = context_of(vlm, options)
     agent = VLMAgent(vlm, codec, context, Sampling(1.0, codec.max_tokens))
-    config = replace(DEFAULT, preset="bench", bf16=False, minibatches=1, warmup=1, steps=10**6, learning_rate=1e-5)
+    config = replace(GRPO, preset="bench", bf16=False, minibatches=1, warmup=1, steps=10**6, learning_rate=1e-5)
     learner, algorithm = Learner(vlm, config, codec.max_tokens), ALGORITHMS[config.algorithm]
     ClickBox.horizon = options.turns
     worlds.TASKS[TASK] = ClickBox
