@@ -3,7 +3,7 @@
 # `make bench-peers` calls it when they are missing or when this file changed. Safe to run again.
 #
 #   trl      TRL's GRPO, and transformers' generate
-#   miniwob  MiniWoB++ over Selenium. Browser and driver are Debian's: apt-get install --no-install-recommends chromium
+#   miniwob  MiniWoB++ over Selenium, and its pages over Playwright. Browser and driver are Debian's: apt-get install --no-install-recommends chromium
 #            chromium-driver. Where they are missing, the comparison says so and is left out.
 #   vllm     vLLM for CPUs
 set -euo pipefail
@@ -52,7 +52,7 @@ peer() {
 
 # accelerate and transformers are ours, so that only what is compared differs. jmespath reads TRL's tool calls.
 peer trl torch==2.13.0 trl==1.16.0 transformers==5.23.0 accelerate datasets pillow jmespath
-peer miniwob miniwob==1.1.0 selenium==4.51.0 gymnasium==1.4.0 pillow
+peer miniwob miniwob==1.1.0 selenium==4.51.0 playwright==1.65.2 gymnasium==1.4.0 pillow
 # Of what vLLM requires, this is what it imports to generate: the rest is for audio and servers.
 peer vllm torch==2.13.0 transformers==5.19.0 setuptools==78.1.1 aiohttp blake3 cachetools cbor2 cloudpickle \
   compressed-tensors==0.17.0 einops "fastapi>=0.133,<0.137" "llguidance>=1.7,<1.8" msgspec openai oss-harmony \

@@ -48,7 +48,8 @@ def require(algorithm: str, needs: Sequence[type], task_ids: Sequence[str], pool
         if missing:
             raise MissingCapability(
                 f"{algorithm} needs worlds that are {' and '.join(missing)} (see episode.py); "
-                f"{task_id} is not: give it that capability, or leave it out with --tasks"
+                f"{task_id} is not: give it that capability, leave it out with --tasks, or take a method that "
+                "does without (docs/algorithms.md says what each needs)"
             )
 
 

@@ -86,6 +86,12 @@ COMPARISONS: dict[str, Comparison] = {
         {"miniwob": ours("ours_gui_steps", "--seconds", "5")},
         clock="wall",
     ),
+    "miniwob-playwright": Comparison(
+        "GUI steps",
+        peer("miniwob", "MiniWoB++", "miniwob_playwright", "--seconds", "5"),
+        {"miniwob-playwright": ours("ours_gui_steps", "--seconds", "5")},
+        clock="wall",
+    ),
     "vllm": Comparison("rollout tokens", peer("vllm", "vLLM", "vllm_generate"), {"vllm": ours("ours_generate")}),
 }
 
