@@ -2,7 +2,8 @@
 
 Episodes are collected once with the shipped base (groups of eight from one start); then the update's forward and
 backward passes over all their turns, and the generation of all their replies, are timed on them: with everything
-shared, and with every row on its own. ``python -m benchmarks.step``.
+shared, and with every row on its own. ``python -m benchmarks.step``. The last kind is a step of the default run: its
+episodes, and its vision tower left as it is, so that updates take the features that the rollout computed.
 """
 
 from __future__ import annotations
@@ -37,12 +38,15 @@ from policy.engine import Engine, Sampling
 from policy.packing import Row
 from policy.vlm import VLM
 from training.config import preset
+from training.curriculum import plan
 from training.rollout import EpisodeSpec, collect
 from training.samples import micro_batches, row_of
+from training.worlds import resolve
 
 KINDS = {
     "one turn": ("gui/click-button-v0",),
     "several turns": ("gui/login-form-v0", "sims/put-in-bowl-v0"),
+    "default step": (),
 }
 Alone = Literal["nothing", "prompts", "frames"]
 """What rows do not share: nothing, their prompts, or prompts and frames."""
@@ -201,6 +205,9 @@ def main(groups: int = 2, turns: int = 3, policy: str = "base", out: Path = Path
             for t, task in enumerate(tasks)
             for i in range(8)
         ]
+        if not tasks:
+            specs = plan(config, resolve(config.tasks), 0)
+            vlm.freeze_vision()
         episodes = collect(VLMAgent(vlm, codec, context, sampling), specs, batch=config.batch)
         rows = [row_of(e, d, i) for e in episodes for d in e.decisions for i in range(len(d.generations))]
         vlm.train()
