@@ -234,8 +234,8 @@ GRPO = Config(
     minibatches=2,
 )
 
-# The step term tells which turns of a long episode were good, and the discount that time costs. On screens that was worth
-# 3 to 6 points over GRPO alone in each of three seeds; with the arm seeds differ by more (docs/results.md).
+# The step term tells which turns of a long episode were good, and the discount that time costs. On screens that was
+# worth 3 to 6 points over GRPO alone in each of three seeds; with the arm seeds differ by more (docs/results.md).
 DEFAULT = dataclasses.replace(GRPO, preset="default", algorithm="gigpo", gamma=0.95)
 
 LONE = dataclasses.replace(GRPO, groups=128, group_size=1)
