@@ -48,6 +48,7 @@ KINDS = {
     "several turns": ("gui/login-form-v0", "sims/put-in-bowl-v0"),
     "default step": (),
 }
+"""Tasks by kind; none is those of the default run, drawn as it draws them."""
 Alone = Literal["nothing", "prompts", "frames"]
 """What rows do not share: nothing, their prompts, or prompts and frames."""
 
@@ -199,13 +200,14 @@ def main(groups: int = 2, turns: int = 3, policy: str = "base", out: Path = Path
     clock = Clock(vlm)
     measured: list[Measured] = []
     for kind, tasks in KINDS.items():
-        specs = [
-            EpisodeSpec(task, seed, episode=len(tasks) * 8 * seed + 8 * t + i, group=len(tasks) * seed + t)
-            for seed in range(groups)
-            for t, task in enumerate(tasks)
-            for i in range(8)
-        ]
-        if not tasks:
+        if tasks:
+            specs = [
+                EpisodeSpec(task, seed, episode=len(tasks) * 8 * seed + 8 * t + i, group=len(tasks) * seed + t)
+                for seed in range(groups)
+                for t, task in enumerate(tasks)
+                for i in range(8)
+            ]
+        else:
             specs = plan(config, resolve(config.tasks), 0)
             vlm.freeze_vision()
         episodes = collect(VLMAgent(vlm, codec, context, sampling), specs, batch=config.batch)

@@ -3,8 +3,8 @@
 # `make bench-peers` calls it when they are missing or when this file changed. Safe to run again.
 #
 #   trl      TRL's GRPO, and transformers' generate
-#   miniwob  MiniWoB++ over Selenium, and its pages over Playwright. Browser and driver are Debian's: apt-get install --no-install-recommends chromium
-#            chromium-driver. Where they are missing, the comparison says so and is left out.
+#   miniwob  MiniWoB++ over Selenium, and its pages over Playwright. Browser and driver are Debian's: apt-get install
+#            --no-install-recommends chromium chromium-driver. Where they are missing, the comparison says so and is left out.
 #   vllm     vLLM for CPUs
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import io
 import random
-import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.peers.meter import Meter
-from benchmarks.peers.miniwob_steps import FLAGS
+from benchmarks.peers.miniwob_steps import FLAGS, installed
 from benchmarks.peers.stepping import Stepping
 
 PAGE = Path(miniwob.__file__).parent / "html" / "miniwob" / "click-button.html"
@@ -64,11 +62,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     options = parser.parse_args()
     meter = Meter(cpu=time.perf_counter)
-    program = shutil.which("chromium")
-    if program is None:
-        sys.exit("there is no chromium: install Debian's")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=[f"--{flag}" for flag in FLAGS])
+        browser = playwright.chromium.launch(
+            executable_path=installed("chromium"), args=[f"--{flag}" for flag in FLAGS]
+        )
         try:
             env = Pages(browser.new_page(viewport={"width": 500, "height": 320}))
             draw = random.Random(0)

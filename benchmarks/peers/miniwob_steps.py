@@ -35,13 +35,18 @@ FLAGS = (
 """Nothing of the browser's own business in the measurement; MiniWoB adds headless, no-sandbox and disable-gpu."""
 
 
+def installed(program: str) -> str:
+    """Where a program is, or the end."""
+    found = shutil.which(program)
+    if found is None:
+        sys.exit(f"there is no {program}: install Debian's chromium and chromium-driver")
+    return found
+
+
 def name_programs() -> None:
     """Tell MiniWoB where browser and driver are; without it Selenium would look for them on the net."""
     for variable, program in PROGRAMS.items():
-        found = shutil.which(program)
-        if found is None:
-            sys.exit(f"there is no {program}: install Debian's chromium and chromium-driver")
-        os.environ[variable] = found
+        os.environ[variable] = installed(program)
 
 
 def add_flags() -> None:
