@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import learning, pairs, preferences
+from benchmarks import learning, methods, pairs
 from benchmarks.laboratory import __main__ as laboratory
 from benchmarks.page import ROOT
 
@@ -44,14 +44,16 @@ def test_one_policy_gets_better_in_both_worlds(preset: str) -> None:
 
 
 @pytest.mark.effects
-def test_a_policy_comes_to_do_what_is_preferred() -> None:
-    """Held-out pairs, the preference rate under a cap of KL, and the opposite where labels are swapped."""
-    out = ROOT / "runs" / "preferences"
-    preferences.run_all(out, 5, 20, 200)
-    preferences.write(out, 5)
-    found = preferences.collected(out, 5)
+def test_every_method_gets_better_on_one_task() -> None:
+    """Each preset alone; of preferences: held-out pairs, the rate under a cap of KL, the opposite of swapped labels."""
+    out = ROOT / "runs" / "methods"
+    methods.run_all(out, 5, 12, 200)
+    methods.write(out, 5)
+    found = methods.collected(out, 5)
+    for arm in methods.ARMS.keys() - {"dpo-swapped"}:
+        assert found[arm]["success"][1] > found[arm]["before"][2], arm
     assert found["rlhf"]["accuracy"][0] >= 0.85
-    assert found["dpo"]["rate"][0] >= 0.65 and found["dpo"]["kl"][2] <= preferences.KL_CAP
+    assert found["dpo"]["rate"][0] >= 0.65 and found["dpo"]["kl"][2] <= methods.KL_CAP
     assert found["dpo-swapped"]["rate"][2] < 0.5
 
 
@@ -93,7 +95,27 @@ def test_a_table_of_pairs_by_hand(tmp_path: Path) -> None:
 
 def test_preference_rate_by_hand() -> None:
     # Preferred, not, and two ties that count half: (1 + 0 + 1/2 + 1/2) / 4.
-    assert preferences.preference_rate(np.array([2, 1, 3, 3.0]), np.array([1, 2, 3, 3.0])) == 0.5
+    assert methods.preference_rate(np.array([2, 1, 3, 3.0]), np.array([1, 2, 3, 3.0])) == 0.5
+
+
+def test_what_a_method_came_to_by_hand(tmp_path: Path) -> None:
+    """Four steps, of which the last one judges pairs; the KL is the last one measured; the other run is not finished."""
+    run = tmp_path / "rlhf-0"
+    run.mkdir()
+    (tmp_path / "rlhf-1").mkdir()
+    (run / "outcome.json").write_text(json.dumps({"rate": 0.7, "success": 0.6, "before": 0.2, "starts": 10}))
+    lines: list[dict[str, float]] = [
+        {f"success/{methods.TASK}": 0.2, "reward_model/accuracy": 0.1, "reward_model/pairs": 9, "kl/reference": 0.01},
+        {f"success/{methods.TASK}": 0.4, "kl/reference": 0.03},
+        {f"success/{methods.TASK}": 0.6},
+        {f"success/{methods.TASK}": 0.8, "reward_model/accuracy": 0.9, "reward_model/pairs": 5},
+    ]
+    text = "".join(json.dumps(line | {"env_steps": 10 * (i + 1)}) + "\n" for i, line in enumerate(lines))
+    (run / "metrics.jsonl").write_text(text)
+    found = methods.collected(tmp_path, 2)
+    assert list(found) == ["rlhf"]
+    expected = {"before": 0.2, "success": 0.6, "rate": 0.7, "while": 0.5, "steps": 40, "kl": 0.03, "accuracy": 0.9}
+    assert {name: value[0] for name, value in found["rlhf"].items()} == pytest.approx(expected | {"runs": 1})
 
 
 def test_world_means_and_intervals_by_hand() -> None:

@@ -1,0 +1,167 @@
+"""Every method on one task: does what it trains come to be better, and to do what is preferred?
+
+    python -m benchmarks.methods [--only ARM ...] [--out DIR] [--seeds 5] [--steps 12] [--starts 200] [--report-only]
+
+An arm is a preset on one GUI task, from the shipped base, 64 episodes a step, at the preset's own learning rate; and
+``dpo-swapped``, direct preference optimisation with every label the wrong way round. Each arm's last policy and the
+base then play the same held-out starts, sampled as in training. *Success* is the final check. The *preference rate* is
+the share of starts on which the trained policy's episode is preferred by somebody who likes success, sub-goals and the
+short path (the ``reward`` of the preset ``dpo``), ties counted half, so that 50 % is no change. A reward model's
+*accuracy* is over pairs that it had not learned from, in the last quarter of the steps.
+
+Runs one after another, on one core, into ``DIR/ARM-SEED`` and leaves out those that are finished; then writes the table
+between the markers of ``docs/results.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.laboratory.quality import interval
+from benchmarks.learning import rows
+from benchmarks.page import ROOT, put
+from policy.agent import VLMAgent, context_of
+from policy.codecs import codec_named
+from policy.engine import Sampling
+from policy.vlm import VLM
+from training import checkpoint
+from training.advantages import EQUAL
+from training.config import PRESETS, Config
+from training.evaluate import HELD_OUT_SEED
+from training.loop import train
+from training.rewards import RewardWeights, total
+from training.rollout import EpisodeSpec, run_episodes
+
+TASK = "gui/type-text-v0"
+"""On which the base fails by haste in four of five episodes, so that there is something to learn and to prefer."""
+EPISODES = 64
+"""Episodes a step."""
+PREFERENCE = PRESETS["dpo"].reward
+SWAPPED = {name: -weight for name, weight in PREFERENCE.items()}
+SMALL: dict[str, Any] = {"tasks": TASK, "task_weights": {}, "ranks": 1, "eval_episodes": 0, "save_every": 1000}
+
+
+def _arm(config: Config, **changes: Any) -> Config:
+    return dataclasses.replace(config, **SMALL, groups=EPISODES // config.group_size, **changes)
+
+
+ARMS: dict[str, Config] = {name: _arm(config) for name, config in PRESETS.items() if name != "debug"}
+ARMS["dpo-swapped"] = _arm(PRESETS["dpo"], reward=SWAPPED)
+KL_CAP = 0.1
+"""Nats a token to the base, within which a preference has to be met."""
+Outcomes = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""By held-out start: what the one who prefers thinks of the episode, and whether it succeeded."""
+
+
+def outcomes(policy: str | Path, config: Config, starts: int) -> Outcomes:
+    """Of one sampled episode from each of [starts] held-out starts."""
+    codec, vlm = codec_named(config.codec), VLM.load(policy, bf16=config.bf16).eval()
+    context = context_of(vlm, codec, config.frames, config.last_actions)
+    agent = VLMAgent(vlm, codec, context, Sampling(config.temperature, codec.max_tokens))
+    specs = [EpisodeSpec(TASK, HELD_OUT_SEED + i, "heldout", episode=i) for i in range(starts)]
+    weights = RewardWeights(**PREFERENCE)
+    played = list(run_episodes(agent, specs, weights, config.batch))
+    return np.array([total(t, weights) for t in played]), np.array([float(t.success) for t in played])
+
+
+def preference_rate(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
+    """Share of starts on which ours is preferred; ties count half."""
+    gain = ours - theirs
+    return float(np.mean(np.where(np.abs(gain) <= EQUAL, 0.5, gain > 0)))
+
+
+def run_all(out: Path, seeds: int, steps: int, starts: int, names: tuple[str, ...] = tuple(ARMS)) -> None:
+    """Every arm and seed that has no result yet, seed by seed."""
+    base: Outcomes | None = None
+    for seed in range(seeds):
+        for name in names:
+            folder = out / f"{name}-{seed}"
+            if (folder / "outcome.json").is_file():
+                continue
+            config = dataclasses.replace(ARMS[name], seed=seed, steps=steps)
+            if not (folder / "summary.json").is_file():
+                train(config, folder, folder if (folder / "checkpoints").is_dir() else None)
+            base = base or outcomes("base", config, starts)
+            after = outcomes(checkpoint.model_folder(folder), config, starts)
+            told = {"rate": preference_rate(after[0], base[0]), "success": after[1].mean(), "before": base[1].mean()}
+            (folder / "outcome.json").write_text(json.dumps(told | {"starts": starts}) + "\n")
+
+
+def figures(folder: Path) -> dict[str, float]:
+    """What one run came to.
+
+    ``before``, ``success``, ``while`` (training), ``rate``, environment ``steps``; and, where they were measured,
+    ``kl`` and the ``accuracy`` of a reward model over its last pairs.
+    """
+    lines = rows(folder / "metrics.jsonl")
+    outcome = json.loads((folder / "outcome.json").read_text())
+    found = {name: outcome[name] for name in ("before", "success", "rate")}
+    found["while"] = float(np.mean([line[f"success/{TASK}"] for line in lines]))
+    found["steps"] = lines[-1]["env_steps"]
+    # A step in which nothing was learned measured no KL.
+    if apart := [line["kl/reference"] for line in lines if "kl/reference" in line]:
+        found["kl"] = apart[-1]
+    judged = [line for line in lines[-max(1, len(lines) // 4) :] if "reward_model/accuracy" in line]
+    pairs = sum(line["reward_model/pairs"] for line in judged)
+    if pairs:
+        found["accuracy"] = sum(line["reward_model/accuracy"] * line["reward_model/pairs"] for line in judged) / pairs
+    return found
+
+
+def collected(out: Path, seeds: int) -> dict[str, dict[str, tuple[float, float, float]]]:
+    """By arm and figure: mean, low and high over the seeds that are finished; no arm without one."""
+    table: dict[str, dict[str, tuple[float, float, float]]] = {}
+    for arm in ARMS:
+        done = [out / f"{arm}-{s}" for s in range(seeds) if (out / f"{arm}-{s}" / "outcome.json").is_file()]
+        runs = [figures(folder) for folder in done]
+        for name in dict.fromkeys(name for run in runs for name in run):
+            values = np.array([run[name] for run in runs if name in run])
+            table.setdefault(arm, {"runs": (len(runs),) * 3})[name] = interval(values)
+    return table
+
+
+def write(out: Path, seeds: int) -> None:
+    """Put the table between the markers of ``docs/results.md``."""
+
+    def cell(value: tuple[float, float, float] | None, form: str) -> str:
+        return "" if value is None else "{} ({} to {})".format(*(format(v, form) for v in value))
+
+    columns = {
+        "while": ("success while training", ".0%"),
+        "success": ("held out, after", ".0%"),
+        "rate": ("preferred to the base", ".0%"),
+        "kl": ("KL to the base, nats a token", ".3f"),
+        "accuracy": ("reward model, held-out pairs", ".0%"),
+        "steps": ("environment steps", ",.0f"),
+    }
+    lines = ["| " + " | ".join(["arm", "runs", *(head for head, _ in columns.values())]) + " |"]
+    lines.append("|---" * (2 + len(columns)) + "|")
+    for arm, found in collected(out, seeds).items():
+        cells = [cell(found.get(name), form) for name, (_, form) in columns.items()]
+        lines.append("| " + " | ".join([arm, f"{found['runs'][0]:.0f}", *cells]) + " |")
+    put("methods", "\n".join(lines))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=[*ARMS], default=[*ARMS], metavar="ARM")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "methods")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--starts", type=int, default=200)
+    parser.add_argument("--report-only", action="store_true")
+    options = parser.parse_args()
+    if not options.report_only:
+        run_all(options.out, options.seeds, options.steps, options.starts, tuple(options.only))
+    write(options.out, options.seeds)
+
+
+if __name__ == "__main__":
+    main()
