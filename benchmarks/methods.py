@@ -45,15 +45,16 @@ EPISODES = 64
 """Episodes a step."""
 PREFERENCE = PRESETS["dpo"].reward
 SWAPPED = {name: -weight for name, weight in PREFERENCE.items()}
-SMALL: dict[str, Any] = {"tasks": TASK, "task_weights": {}, "ranks": 1, "eval_episodes": 0, "save_every": 1000}
+SMALL: dict[str, Any] = {"task_weights": {}, "ranks": 1, "eval_episodes": 0, "save_every": 1000}
 
 
-def _arm(config: Config, **changes: Any) -> Config:
-    return dataclasses.replace(config, **SMALL, groups=EPISODES // config.group_size, **changes)
+def on_one_task(config: Config, task: str = TASK, **changes: Any) -> Config:
+    """A preset's run, small: one task, one rank, :data:`EPISODES` a step, no evaluation of its own."""
+    return dataclasses.replace(config, **SMALL, tasks=task, groups=EPISODES // config.group_size, **changes)
 
 
-ARMS: dict[str, Config] = {name: _arm(config) for name, config in PRESETS.items() if name != "debug"}
-ARMS["dpo-swapped"] = _arm(PRESETS["dpo"], reward=SWAPPED)
+ARMS: dict[str, Config] = {name: on_one_task(config) for name, config in PRESETS.items() if name != "debug"}
+ARMS["dpo-swapped"] = on_one_task(PRESETS["dpo"], reward=SWAPPED)
 KL_CAP = 0.1
 """Nats a token to the base, within which a preference has to be met."""
 Outcomes = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -61,11 +62,11 @@ Outcomes = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def outcomes(policy: str | Path, config: Config, starts: int) -> Outcomes:
-    """Of one sampled episode from each of [starts] held-out starts."""
+    """Of one sampled episode of the config's task from each of [starts] held-out starts."""
     codec, vlm = codec_named(config.codec), VLM.load(policy, bf16=config.bf16).eval()
     context = context_of(vlm, codec, config.frames, config.last_actions)
     agent = VLMAgent(vlm, codec, context, Sampling(config.temperature, codec.max_tokens))
-    specs = [EpisodeSpec(TASK, HELD_OUT_SEED + i, "heldout", episode=i) for i in range(starts)]
+    specs = [EpisodeSpec(config.tasks, HELD_OUT_SEED + i, "heldout", episode=i) for i in range(starts)]
     weights = RewardWeights(**PREFERENCE)
     played = list(run_episodes(agent, specs, weights, config.batch))
     return np.array([total(t, weights) for t in played]), np.array([float(t.success) for t in played])

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import learning, methods, pairs
+from benchmarks import learning, methods, pairs, payoff
 from benchmarks.laboratory import __main__ as laboratory
 from benchmarks.page import ROOT
+from training.config import PRESETS
+from training.worlds import resolve
 
 SEEDS = 3
 
@@ -55,6 +57,15 @@ def test_every_method_gets_better_on_one_task() -> None:
     assert found["rlhf"]["accuracy"][0] >= 0.85
     assert found["dpo"]["rate"][0] >= 0.65 and found["dpo"]["kl"][2] <= methods.KL_CAP
     assert found["dpo-swapped"]["rate"][2] < 0.5
+
+
+@pytest.mark.effects
+def test_where_reinforcement_learning_pays() -> None:
+    """Reported whichever way it falls, for every task of the default run."""
+    out = ROOT / "runs" / "payoff"
+    payoff.run_all(out, ("base",), resolve(PRESETS["default"].tasks), 1, 12, 200)
+    payoff.write(out)
+    assert len(payoff.collected(out)) == len(PRESETS["default"].tasks.split(","))
 
 
 @pytest.mark.effects
@@ -116,6 +127,21 @@ def test_what_a_method_came_to_by_hand(tmp_path: Path) -> None:
     assert list(found) == ["rlhf"]
     expected = {"before": 0.2, "success": 0.6, "rate": 0.7, "while": 0.5, "steps": 40, "kl": 0.03, "accuracy": 0.9}
     assert {name: value[0] for name, value in found["rlhf"].items()} == pytest.approx(expected | {"runs": 1})
+
+
+def test_what_pays_by_hand(tmp_path: Path) -> None:
+    """Two seeds of one task: RL right in 2 and 4 of 4 starts, cloning in 1 and 1, so .75 against .25."""
+    place = tmp_path / "base"
+    place.mkdir()
+    for seed, wins in enumerate(({"before": 0, "default": 2, "clone": 1}, {"before": 1, "default": 4, "clone": 1})):
+        for arm, count in wins.items():
+            told = {"success": [1.0] * count + [0.0] * (4 - count), "cpu_seconds": 10 + seed}
+            (place / f"gui-a-v0-{seed}-{arm}.json").write_text(json.dumps(told))
+    (line,) = payoff.collected(tmp_path)
+    assert (line["policy"], line["task"], line["seeds"], line["cpu_seconds"]) == ("base", "gui-a-v0", 2, 10.5)
+    assert (line["before"], line["default"], line["clone"]) == (0.125, 0.75, 0.25)
+    mean, low, high = line["difference"]
+    assert mean == 0.5 and 0 < low < 0.5 < high <= 1
 
 
 def test_world_means_and_intervals_by_hand() -> None:
