@@ -50,7 +50,8 @@ SMALL: dict[str, Any] = {"task_weights": {}, "ranks": 1, "eval_episodes": 0, "sa
 
 def on_one_task(config: Config, task: str = TASK, **changes: Any) -> Config:
     """A preset's run, small: one task, one rank, :data:`EPISODES` a step, no evaluation of its own."""
-    return dataclasses.replace(config, **SMALL, tasks=task, groups=EPISODES // config.group_size, **changes)
+    settings = SMALL | {"tasks": task, "groups": EPISODES // config.group_size} | changes
+    return dataclasses.replace(config, **settings)
 
 
 ARMS: dict[str, Config] = {name: on_one_task(config) for name, config in PRESETS.items() if name != "debug"}

@@ -1,8 +1,9 @@
-"""Two effects of credit with the vision-language policy in both worlds, each in pairs of runs from the shipped base.
+"""Effects of credit with the vision-language policy in both worlds, each in pairs of runs from the shipped base.
 
     python -m benchmarks.pairs [--only NAME ...] [--out DIR] [--seeds 5] [--report-only]
 
-- ``subgoals``: GRPO paid for the task alone, and for the task and its sub-goals, on tasks of several turns.
+- ``subgoals-screen``, ``subgoals-arm``: GRPO paid for the task alone, and for the task and its sub-goals, on one long
+  task: logging in, and putting an object into a bowl.
 - ``critic``: PPO with V(o), and with V(o, c) that sees the world's state too, on the tasks of the default run.
 
 Both arms of a pair have the seed, and so the starts, in common. What is compared: success on held-out seeds after
@@ -28,17 +29,11 @@ from numpy.typing import NDArray
 
 from benchmarks.laboratory.quality import interval
 from benchmarks.learning import rows
+from benchmarks.methods import on_one_task
 from benchmarks.page import ROOT, put
 from training.config import PRESETS, Config
 from training.loop import train
 
-LONG = (
-    "gui/scroll-select-v0",
-    "gui/login-form-v0",
-    "gui/dismiss-popup-v0",
-    "sims/touch-color-v0",
-    "sims/put-in-bowl-v0",
-)
 THRESHOLD = 0.8
 WINDOW = 5
 """Training steps of a running mean."""
@@ -56,17 +51,16 @@ class Effect:
         return self.control, self.treated
 
 
-def _arm(preset: str, **changes: Any) -> Config:
-    return dataclasses.replace(PRESETS[preset], save_every=1000, **changes)
+def _subgoals(task: str) -> Effect:
+    both = on_one_task(PRESETS["grpo"], task, steps=20, eval_episodes=200)
+    alone = dataclasses.replace(both, reward={**both.reward, "subgoal": 0.0})
+    return Effect(("task alone", alone), ("task and sub-goals", both))
 
 
-_LONG: dict[str, Any] = {"tasks": ",".join(LONG), "task_weights": {}}
 EFFECTS: dict[str, Effect] = {
-    "subgoals": Effect(
-        ("task alone", _arm("grpo", **_LONG, reward={**PRESETS["grpo"].reward, "subgoal": 0.0})),
-        ("task and sub-goals", _arm("grpo", **_LONG)),
-    ),
-    "critic": Effect(("V(o)", _arm("ppo")), ("V(o, c)", _arm("ppo_privileged"))),
+    "subgoals-screen": _subgoals("gui/login-form-v0"),
+    "subgoals-arm": _subgoals("sims/put-in-bowl-v0"),
+    "critic": Effect(("V(o)", PRESETS["ppo"]), ("V(o, c)", PRESETS["ppo_privileged"])),
 }
 
 
