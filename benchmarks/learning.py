@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from benchmarks.page import ROOT, put
 from training.evaluate import wilson
 
+EPISODES = 200
+"""Held-out episodes a task, before and after: a run's own 100 leave intervals of a world of ± 5 points."""
 PRESETS = {"default": "GiGPO (default)", "grpo": "GRPO", "ppo": "PPO", "clone": "cloning (control)"}
 WORLDS = {"gui": "GUI", "sims": "MuJoCo"}
 
@@ -34,6 +36,7 @@ def run_all(out: Path, seeds: int) -> None:
             if (folder / "summary.json").is_file():
                 continue
             command = [sys.executable, "-m", "training", "train", preset, "--seed", str(seed), "--out", str(folder)]
+            command += ["--eval-episodes", str(EPISODES)]
             if preset == "clone":
                 budget = rows(out / "default-0" / "timings.jsonl")[-1]["cpu_seconds"]
                 command += ["--cpu-seconds", str(budget), "--steps", "1000"]

@@ -227,11 +227,14 @@ GRPO = Config(
         "sims/put-in-bowl-v0": 2.4,
     },
     steps=30,
+    # As many episodes from twice the starts of 16 groups of 8: what a step learns depends less on which starts it drew.
+    groups=32,
+    group_size=4,
     # The tower is three quarters of an update and has next to none of its signal (docs/log.md).
     train_vision=False,
     learning_rate=6e-4,
     decay=0.5,
-    minibatches=2,
+    minibatches=4,
 )
 
 # The step term tells which turns of a long episode were good, and the discount that time costs. On screens that was
@@ -240,14 +243,12 @@ DEFAULT = dataclasses.replace(GRPO, preset="default", algorithm="gigpo", gamma=0
 
 LONE = dataclasses.replace(GRPO, groups=128, group_size=1)
 """For methods that compare no group: as many episodes, all from starts of their own."""
-PPO = dataclasses.replace(LONE, preset="ppo", algorithm="ppo", gamma=0.99, clip_high=0.2)
+PPO = dataclasses.replace(LONE, preset="ppo", algorithm="ppo", minibatches=2, gamma=0.99, clip_high=0.2)
 
-PREFERENCE = dataclasses.replace(GRPO, reward={**GRPO.reward, "turn": -0.05})
-"""For methods that learn from comparisons: ``reward`` is then what somebody prefers by, success first and then the
-short path, and not what the policy is paid."""
-RLHF = dataclasses.replace(
-    PREFERENCE, preset="rlhf", algorithm="rlhf", minibatches=2, gamma=0.99, clip_high=0.2, kl=0.05
-)
+PREFERENCE = dataclasses.replace(GRPO, groups=16, group_size=8, minibatches=2, reward={**GRPO.reward, "turn": -0.05})
+"""For methods that learn from comparisons, of which larger groups make more: ``reward`` is then what somebody prefers
+by, success first and then the short path, and not what the policy is paid."""
+RLHF = dataclasses.replace(PREFERENCE, preset="rlhf", algorithm="rlhf", gamma=0.99, clip_high=0.2, kl=0.05)
 
 PRESETS: dict[str, Config] = {
     "default": DEFAULT,
@@ -265,8 +266,7 @@ PRESETS: dict[str, Config] = {
     "rlhf": RLHF,
     "rlaif": dataclasses.replace(RLHF, preset="rlaif", algorithm="rlaif"),
     "sweet": dataclasses.replace(PREFERENCE, preset="sweet", algorithm="sweet"),
-    # Labels are no noise: more and larger steps.
-    "clone": dataclasses.replace(LONE, preset="clone", algorithm="clone", minibatches=4),
+    "clone": dataclasses.replace(LONE, preset="clone", algorithm="clone"),
     "debug": dataclasses.replace(
         GRPO,
         preset="debug",
