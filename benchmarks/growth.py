@@ -118,9 +118,12 @@ def grow(axis: Axis, rounds: int, bf16: bool) -> dict[str, Any]:
 
 
 def late_turns(rounds: int, bf16: bool) -> dict[str, Any]:
-    """By history: median CPU seconds of each turn's generation, and the last over the second and the fifth."""
+    """By history: median CPU seconds of each turn's generation, and the last over the second and the fifth.
+
+    In twice as many rounds, as one turn is a fraction of a second.
+    """
     found = {}
-    for name, played in zip(HISTORIES, rounds_of(list(HISTORIES.values()), rounds, bf16), strict=True):
+    for name, played in zip(HISTORIES, rounds_of(list(HISTORIES.values()), 2 * rounds, bf16), strict=True):
         turns = np.array([r["by turn"] for r in played])
         ratios = {f"{turns.shape[1]} over {n}": spread((turns[:, -1] / turns[:, n - 1]).tolist()) for n in (2, 5)}
         found[name] = {"seconds": np.median(turns, 0).tolist(), "ratios": ratios}
