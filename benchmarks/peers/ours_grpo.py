@@ -140,9 +140,9 @@ class Options:
     prompt as long as the peer's; or the same without that prompt, which our codec for small models does not need."""
 
 
-def open_model(folder: Path) -> VLM:
-    """The model of both sides in float32, with the end token banned: replies are as long as they may be."""
-    vlm = VLM.load(folder, bf16=False)
+def open_model(folder: str | Path, bf16: bool = False) -> VLM:
+    """The model of both sides (in float32), with the end token banned: replies are as long as they may be."""
+    vlm = VLM.load(folder, bf16=bf16)
     vlm.bans[list(vlm.end_ids)] = True
     return vlm.eval()
 
