@@ -8,6 +8,7 @@ the sum that one large batch would have had, within rounding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,9 @@ from torch import Tensor, nn
 from episode import Frame
 
 CHUNK = 16
-"""Frames that go through the vision tower at once."""
+"""Frames that go through the vision tower at once, and the most pixels that they may have together: of larger frames
+fewer go, as a tower's attention takes the square of a frame's pixels in memory."""
+CHUNK_PIXELS = CHUNK * 128 * 128
 OPEN = 6
 """Chunks whose activations are kept at most, beyond what one micro-batch needs. A frame that is needed again after that
 is encoded again: its gradient is a sum of two parts then, and the same."""
@@ -120,11 +123,15 @@ class Features:
 
 
 def chunks(shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
-    """Runs of equal shapes, cut into powers of two of at most ``CHUNK``: few shapes, so few kernels to compile."""
+    """Runs of equal shapes (height, width, 3), cut into powers of two: few shapes, so few kernels to compile.
+
+    At most ``CHUNK`` frames each and, but for a single frame, ``CHUNK_PIXELS``.
+    """
     found, start = [], 0
     while start < len(shapes):
-        stop = start
-        while stop < len(shapes) and shapes[stop] == shapes[start] and stop - start < CHUNK:
+        most = min(CHUNK, CHUNK_PIXELS // math.prod(shapes[start][:2]))
+        stop = start + 1
+        while stop < len(shapes) and shapes[stop] == shapes[start] and stop - start < most:
             stop += 1
         stop = start + 2 ** ((stop - start).bit_length() - 1)
         found.append((start, stop))

@@ -15,6 +15,7 @@ from policy.codecs.compact import Compact
 from policy.context import ContextBuilder, Prompt
 from policy.engine import Engine, Sampling
 from policy.families import GenericFamily, ModelError
+from policy.frames import chunks
 from policy.packing import Row
 from policy.vlm import VLM
 from tests.toy_models import frame
@@ -111,6 +112,14 @@ def test_equal_frames_are_encoded_once_with_the_same_numbers(qwen: Path) -> None
     direct = family.encode([a]).pooler_output[0]
     torch.testing.assert_close(inputs.pooler_output[0], direct, atol=1e-5, rtol=1e-4)
     assert inputs.pooler_output[0] is inputs.pooler_output[3]
+
+
+def test_large_frames_go_through_the_tower_in_fewer_at_once() -> None:
+    """19 of the shipped base's size: 16, 2, 1. Of nine times as many pixels 16 · 128² hold one, of 2.25 times seven."""
+    small, middle, large, wide = (128, 128, 3), (192, 192, 3), (384, 384, 3), (800, 1280, 3)
+    assert chunks([small] * 19) == [(0, 16), (16, 18), (18, 19)]
+    assert chunks([middle] * 8) == [(0, 4), (4, 8)]
+    assert chunks([small, large, large, wide]) == [(0, 1), (1, 2), (2, 3), (3, 4)]
 
 
 def test_a_frozen_tower_encodes_a_frame_once_until_it_is_told_to_forget(qwen: Path) -> None:
