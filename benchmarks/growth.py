@@ -39,9 +39,7 @@ from tqdm import tqdm
 from benchmarks.laboratory.__main__ import table
 from benchmarks.peers.harness import commit
 from benchmarks.point import Point, one_round, roofline, spread
-
-T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447)
-"""Student's t, two-sided 95 %, for 1, 2, ... degrees of freedom."""
+from benchmarks.stats import T_95
 
 
 @dataclass(frozen=True)

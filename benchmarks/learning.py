@@ -13,6 +13,7 @@ import argparse
 import json
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.page import ROOT, put
+from benchmarks.stats import t_interval
 from training.evaluate import wilson
 
 EPISODES = 200
@@ -61,15 +63,17 @@ def percent(mean: float, low: float, high: float) -> str:
 
 
 def tables(out: Path, seeds: int) -> str:
-    """Markdown: one table of worlds, one of tasks."""
+    """Markdown: worlds, differences of presets, tasks."""
     found = {
         (preset, seed): json.loads((out / f"{preset}-{seed}" / "summary.json").read_text())
         for preset in PRESETS
         for seed in range(seeds)
         if (out / f"{preset}-{seed}" / "summary.json").is_file()
     }
-    lines = ["| " + " | ".join(["algorithm", "world", *(f"seed {s}" for s in range(seeds)), "minutes"]) + " |"]
-    lines += ["|---" * (3 + seeds) + "|"]
+    lines = [
+        "| " + " | ".join(["algorithm", "world", *(f"seed {s}" for s in range(seeds)), "n a task", "minutes"]) + " |"
+    ]
+    lines += ["|---" * (4 + seeds) + "|"]
     for preset, name in PRESETS.items():
         mine = {s: found[preset, s] for s in range(seeds) if (preset, s) in found}
         for world, world_name in WORLDS.items() if mine else ():
@@ -80,9 +84,15 @@ def tables(out: Path, seeds: int) -> str:
                 else ""
                 for s in range(seeds)
             ]
+            n = ", ".join(str(n) for n in sorted({t["after"]["n"] for s in mine.values() for t in s["tasks"].values()}))
             minutes = f"{np.mean([s['seconds'] for s in mine.values()]) / 60:.1f}"
-            lines.append("| " + " | ".join([name, world_name, *cells, minutes]) + " |")
-    lines += ["", "By task, mean of the seeds:", ""]
+            lines.append("| " + " | ".join([name, world_name, *cells, n, minutes]) + " |")
+    lines += [
+        "",
+        "Success after training, one minus another with the same seed, mean of the pairs (95 % t interval):",
+        "",
+    ]
+    lines += [differences(found), "", "By task, mean of the seeds:", ""]
     presets = [p for p in PRESETS if any((p, s) in found for s in range(seeds))]
     lines += ["| " + " | ".join(["task", "before", *(PRESETS[p] for p in presets)]) + " |"]
     lines += ["|---" * (2 + len(presets)) + "|"]
@@ -92,6 +102,21 @@ def tables(out: Path, seeds: int) -> str:
             for among, when in [(presets, "before"), *(([p], "after") for p in presets)]
         ]
         lines.append("| " + " | ".join([f"`{task}`", *(f"{v:.0%}" for v in values)]) + " |")
+    return "\n".join(lines)
+
+
+def differences(found: dict[tuple[str, int], dict[str, Any]]) -> str:
+    """Markdown: success after training, one preset minus another, over the seeds that both have."""
+    lines = ["| points | " + " | ".join(WORLDS.values()) + " | pairs |", "|---" * (2 + len(WORLDS)) + "|"]
+    for other, preset in combinations(PRESETS, 2):
+        seeds = [seed for p, seed in found if p == preset and (other, seed) in found]
+        if len(seeds) < 2:
+            continue
+        cells = []
+        for world in WORLDS:
+            after = [[world_mean(found[p, s], world, "after")[0] for s in seeds] for p in (preset, other)]
+            cells.append("{:+.1f} ({:+.1f} to {:+.1f})".format(*t_interval(100 * np.subtract(*after))))
+        lines.append("| " + " | ".join([f"{PRESETS[preset]} − {PRESETS[other]}", *cells, str(len(seeds))]) + " |")
     return "\n".join(lines)
 
 

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.laboratory.quality import interval
 from benchmarks.learning import rows
 from benchmarks.page import ROOT, put
+from benchmarks.stats import Interval, t_interval
 from policy.agent import VLMAgent, context_of
 from policy.codecs import codec_named
 from policy.engine import Sampling
@@ -117,22 +117,22 @@ def figures(folder: Path) -> dict[str, float]:
     return found
 
 
-def collected(out: Path, seeds: int) -> dict[str, dict[str, tuple[float, float, float]]]:
-    """By arm and figure: mean, low and high over the seeds that are finished; no arm without one."""
-    table: dict[str, dict[str, tuple[float, float, float]]] = {}
+def collected(out: Path, seeds: int) -> dict[str, dict[str, Interval]]:
+    """By arm and figure: mean and t interval over the seeds that are finished; no arm without one."""
+    table: dict[str, dict[str, Interval]] = {}
     for arm in ARMS:
         done = [out / f"{arm}-{s}" for s in range(seeds) if (out / f"{arm}-{s}" / "outcome.json").is_file()]
         runs = [figures(folder) for folder in done]
         for name in dict.fromkeys(name for run in runs for name in run):
             values = np.array([run[name] for run in runs if name in run])
-            table.setdefault(arm, {"runs": (len(runs),) * 3})[name] = interval(values)
+            table.setdefault(arm, {"runs": (len(runs),) * 3})[name] = t_interval(values)
     return table
 
 
 def write(out: Path, seeds: int) -> None:
     """Put the table between the markers of ``docs/results.md``."""
 
-    def cell(value: tuple[float, float, float] | None, form: str) -> str:
+    def cell(value: Interval | None, form: str) -> str:
         return "" if value is None else "{} ({} to {})".format(*(format(v, form) for v in value))
 
     columns = {

@@ -9,7 +9,7 @@
 Both arms of a pair have the seed, and so the starts, in common. What is compared: success on held-out seeds after
 training, mean success of sampled episodes while training (the area under the curve), and environment steps
 until its running mean over five steps first reaches 80 %; a run that never does counts with all of its steps.
-Differences and the steps' ratio are means over the pairs (geometric for the ratio) with a bootstrap 95 % interval.
+Differences and the steps' ratio are means over the pairs (geometric for the ratio) with a 95 % t interval.
 
 Runs one after another into ``DIR/EFFECT-ARM-SEED`` and leaves out those that are finished; then writes the table
 between the markers of ``docs/results.md``.
@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.laboratory.quality import interval
 from benchmarks.learning import rows
 from benchmarks.methods import on_one_task
 from benchmarks.page import ROOT, put
+from benchmarks.stats import t_interval
 from training.config import PRESETS, Config
 from training.loop import train
 
@@ -129,8 +129,8 @@ def table(out: Path, seeds: int) -> str:
             cells.append(f"{reached.sum():.0f} of {len(both)}")
             lines.append("| " + " | ".join([name, label, str(len(both)), *cells]) + " |")
         gain = arms[1] - arms[0]
-        told = [_span(interval(gain[:, column]), "+.1%") for column in (1, 2)]
-        ratio = np.exp(interval(np.log(arms[1][:, 3] / arms[0][:, 3])))
+        told = [_span(t_interval(gain[:, column]), "+.1%") for column in (1, 2)]
+        ratio = np.exp(t_interval(np.log(arms[1][:, 3] / arms[0][:, 3])))
         cells = ["difference, ratio of steps", "", "", *told, _span(ratio, ".2f"), ""]
         lines.append("| " + " | ".join([name, *cells]) + " |")
     return "\n".join(lines)

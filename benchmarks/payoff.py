@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.laboratory.quality import interval
 from benchmarks.learning import rows
 from benchmarks.methods import on_one_task, outcomes
 from benchmarks.page import ROOT, put
+from benchmarks.stats import interval
 from training import checkpoint
 from training.config import PRESETS, Config
 from training.loop import train

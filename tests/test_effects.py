@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,6 +143,19 @@ def test_what_pays_by_hand(tmp_path: Path) -> None:
     assert (line["before"], line["default"], line["clone"]) == (0.125, 0.75, 0.25)
     mean, low, high = line["difference"]
     assert mean == 0.5 and 0 < low < 0.5 < high <= 1
+
+
+def test_differences_of_presets_by_hand() -> None:
+    """GUI: +.1 and +.3, mean .2, deviation √2/10, t 12.706: ± 1.27. One seed of PPO makes no pair."""
+
+    def run(gui: float) -> dict[str, Any]:
+        return {
+            "tasks": {"gui/a": {"after": {"success": gui, "n": 10}}, "sims/b": {"after": {"success": 0.5, "n": 10}}}
+        }
+
+    found = {("default", 0): run(0.4), ("grpo", 0): run(0.5), ("default", 1): run(0.4), ("grpo", 1): run(0.7)}
+    lines = learning.differences(found | {("ppo", 0): run(0.9)}).splitlines()
+    assert lines[2:] == ["| GRPO − GiGPO (default) | +20.0 (-107.1 to +147.1) | +0.0 (+0.0 to +0.0) | 2 |"]
 
 
 def test_world_means_and_intervals_by_hand() -> None:

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from benchmarks import stats
 from benchmarks.laboratory import curves, quality
 from benchmarks.laboratory.__main__ import span, table
 from benchmarks.laboratory.chain import ACTIONS, Chain, exact, gradients, play, softmax, success
@@ -105,6 +106,6 @@ def test_learning_is_the_same_again_and_learns() -> None:
 
 
 def test_intervals_and_tables_by_hand() -> None:
-    assert quality.interval(np.full(5, 2.0)) == (2.0, 2.0, 2.0)
+    assert stats.interval(np.full(5, 2.0)) == (2.0, 2.0, 2.0)
     assert span([0.5, 0.25, 0.75]) == "0.50 (0.25 to 0.75)"
     assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.laboratory.chain import Array, Chain, Episodes, Ints, gradients, play, softmax, success
 from benchmarks.laboratory.estimators import ESTIMATORS, Batch, paid_at_the_end
-from benchmarks.laboratory.quality import interval
+from benchmarks.stats import interval
 from training.advantages import EQUAL
 
 RATES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)

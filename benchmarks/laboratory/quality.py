@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.laboratory.chain import Array, Chain, exact, gradients, play, softmax
 from benchmarks.laboratory.estimators import ESTIMATORS, Batch, Critics, gigpo, grpo, paid_at_the_end
+from benchmarks.stats import interval
 
 WORLDS = {10: Chain(4, 10, 0.8), 30: Chain(6, 30, 0.8), 50: Chain(8, 50, 1.5)}
 """By horizon; harder ones in proportion, so that a good part of a group succeeds everywhere."""
@@ -16,14 +17,6 @@ GROUPS, GROUP_SIZE = 600, 8
 CRITIC_EPISODES = 512
 """Played by the same policy before, for the critics to learn from: four steps of the preset ``ppo``."""
 BRANCHES = 8
-RESAMPLES = 2000
-
-
-def interval(values: Array, seed: int = 0) -> tuple[float, float, float]:
-    """Mean and its bootstrap 95 % interval."""
-    draws = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.percentile(values[draws].mean(1), [2.5, 97.5])
-    return float(values.mean()), float(low), float(high)
 
 
 class Bench:
