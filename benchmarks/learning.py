@@ -70,9 +70,8 @@ def tables(out: Path, seeds: int) -> str:
         for seed in range(seeds)
         if (out / f"{preset}-{seed}" / "summary.json").is_file()
     }
-    lines = [
-        "| " + " | ".join(["algorithm", "world", *(f"seed {s}" for s in range(seeds)), "n a task", "minutes"]) + " |"
-    ]
+    head = ["algorithm", "world", *(f"seed {s}" for s in range(seeds)), "n a task", "minutes"]
+    lines = ["| " + " | ".join(head) + " |"]
     lines += ["|---" * (4 + seeds) + "|"]
     for preset, name in PRESETS.items():
         mine = {s: found[preset, s] for s in range(seeds) if (preset, s) in found}
@@ -87,12 +86,8 @@ def tables(out: Path, seeds: int) -> str:
             n = ", ".join(str(n) for n in sorted({t["after"]["n"] for s in mine.values() for t in s["tasks"].values()}))
             minutes = f"{np.mean([s['seconds'] for s in mine.values()]) / 60:.1f}"
             lines.append("| " + " | ".join([name, world_name, *cells, n, minutes]) + " |")
-    lines += [
-        "",
-        "Success after training, one minus another with the same seed, mean of the pairs (95 % t interval):",
-        "",
-    ]
-    lines += [differences(found), "", "By task, mean of the seeds:", ""]
+    lines += ["", "Success after training, one minus another with the same seed, mean of the pairs (95 % t interval):"]
+    lines += ["", differences(found), "", "By task, mean of the seeds:", ""]
     presets = [p for p in PRESETS if any((p, s) in found for s in range(seeds))]
     lines += ["| " + " | ".join(["task", "before", *(PRESETS[p] for p in presets)]) + " |"]
     lines += ["|---" * (2 + len(presets)) + "|"]
@@ -114,8 +109,10 @@ def differences(found: dict[tuple[str, int], dict[str, Any]]) -> str:
             continue
         cells = []
         for world in WORLDS:
-            after = [[world_mean(found[p, s], world, "after")[0] for s in seeds] for p in (preset, other)]
-            cells.append("{:+.1f} ({:+.1f} to {:+.1f})".format(*t_interval(100 * np.subtract(*after))))
+            ours, theirs = (
+                np.array([world_mean(found[p, s], world, "after")[0] for s in seeds]) for p in (preset, other)
+            )
+            cells.append("{:+.1f} ({:+.1f} to {:+.1f})".format(*t_interval(100 * (ours - theirs))))
         lines.append("| " + " | ".join([f"{PRESETS[preset]} − {PRESETS[other]}", *cells, str(len(seeds))]) + " |")
     return "\n".join(lines)
 
