@@ -32,7 +32,7 @@ def test_credit_in_the_laboratory() -> None:
 
 
 @pytest.mark.effects
-@pytest.mark.parametrize("preset", ["default", "ppo"])
+@pytest.mark.parametrize("preset", ["default", "grpo", "ppo"])
 def test_one_policy_gets_better_in_both_worlds(preset: str) -> None:
     """The same checkpoint, held-out seeds, intervals apart, for every training seed."""
     out = ROOT / "runs" / "learning"

@@ -237,8 +237,8 @@ GRPO = Config(
     minibatches=4,
 )
 
-# The step term tells which turns of a long episode were good, and the discount that time costs. On screens that was
-# worth 3 to 6 points over GRPO alone in each of three seeds; with the arm seeds differ by more (docs/results.md).
+# The step term tells which turns of a long episode were good, and the discount that time costs: over GRPO alone 5
+# points with the arm and 3 on screens, in the mean of three seeds (docs/results.md).
 DEFAULT = dataclasses.replace(GRPO, preset="default", algorithm="gigpo", gamma=0.95)
 
 LONE = dataclasses.replace(GRPO, groups=128, group_size=1)
