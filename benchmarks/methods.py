@@ -135,7 +135,10 @@ def write(out: Path, seeds: int) -> None:
     """Put the table between the markers of ``docs/results.md``."""
 
     def cell(value: Interval | None, form: str) -> str:
-        return "" if value is None else "{} ({} to {})".format(*(format(v, form) for v in value))
+        if value is None:
+            return ""
+        told = [format(v, form) for v in value]
+        return told[0] if np.isinf(value[1]) else "{} ({} to {})".format(*told)
 
     columns = {
         "while": ("success while training", ".0%"),
