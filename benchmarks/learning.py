@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.page import ROOT, put
-from benchmarks.stats import t_interval
+from benchmarks.stats import t_interval, told
 from training.evaluate import wilson
 
 EPISODES = 200
@@ -112,7 +112,7 @@ def differences(found: dict[tuple[str, int], dict[str, Any]]) -> str:
             ours, theirs = (
                 np.array([world_mean(found[p, s], world, "after")[0] for s in seeds]) for p in (preset, other)
             )
-            cells.append("{:+.1f} ({:+.1f} to {:+.1f})".format(*t_interval(100 * (ours - theirs))))
+            cells.append(told(t_interval(100 * (ours - theirs)), "+.1f"))
         lines.append("| " + " | ".join([f"{PRESETS[preset]} − {PRESETS[other]}", *cells, str(len(seeds))]) + " |")
     return "\n".join(lines)
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from benchmarks.learning import rows
 from benchmarks.page import ROOT, put
-from benchmarks.stats import Interval, t_interval
+from benchmarks.stats import Interval, t_interval, told
 from policy.agent import VLMAgent, context_of
 from policy.codecs import codec_named
 from policy.engine import Sampling
@@ -94,8 +94,8 @@ def run_all(out: Path, seeds: int, steps: int, starts: int, names: tuple[str, ..
                 train(config, folder, folder if (folder / "checkpoints").is_dir() else None)
             base = base or outcomes("base", config, starts)
             after = outcomes(checkpoint.model_folder(folder), config, starts)
-            told = {"rate": preference_rate(after[0], base[0]), "success": after[1].mean(), "before": base[1].mean()}
-            (folder / "outcome.json").write_text(json.dumps(told | {"starts": starts}) + "\n")
+            outcome = {"rate": preference_rate(after[0], base[0]), "success": after[1].mean(), "before": base[1].mean()}
+            (folder / "outcome.json").write_text(json.dumps(outcome | {"starts": starts}) + "\n")
 
 
 def figures(folder: Path) -> dict[str, float]:
@@ -135,10 +135,7 @@ def write(out: Path, seeds: int) -> None:
     """Put the table between the markers of ``docs/results.md``."""
 
     def cell(value: Interval | None, form: str) -> str:
-        if value is None:
-            return ""
-        told = [format(v, form) for v in value]
-        return told[0] if np.isinf(value[1]) else "{} ({} to {})".format(*told)
+        return "" if value is None else told(value, form)
 
     columns = {
         "while": ("success while training", ".0%"),

@@ -22,7 +22,6 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,7 @@ from numpy.typing import NDArray
 from benchmarks.learning import rows
 from benchmarks.methods import on_one_task
 from benchmarks.page import ROOT, put
-from benchmarks.stats import t_interval
+from benchmarks.stats import t_interval, told
 from training.config import PRESETS, Config
 from training.loop import train
 
@@ -129,15 +128,11 @@ def table(out: Path, seeds: int) -> str:
             cells.append(f"{reached.sum():.0f} of {len(both)}")
             lines.append("| " + " | ".join([name, label, str(len(both)), *cells]) + " |")
         gain = arms[1] - arms[0]
-        told = [_span(t_interval(gain[:, column]), "+.1%") for column in (1, 2)]
+        gains = [told(t_interval(gain[:, column]), "+.1%") for column in (1, 2)]
         ratio = np.exp(t_interval(np.log(arms[1][:, 3] / arms[0][:, 3])))
-        cells = ["difference, ratio of steps", "", "", *told, _span(ratio, ".2f"), ""]
+        cells = ["difference, ratio of steps", "", "", *gains, told(ratio.tolist(), ".2f"), ""]
         lines.append("| " + " | ".join([name, *cells]) + " |")
     return "\n".join(lines)
-
-
-def _span(values: Any, form: str) -> str:
-    return "{} ({} to {})".format(*(format(v, form) for v in values))
 
 
 def write(out: Path, seeds: int) -> None:

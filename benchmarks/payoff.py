@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.learning import rows
 from benchmarks.methods import on_one_task, outcomes
 from benchmarks.page import ROOT, put
-from benchmarks.stats import interval
+from benchmarks.stats import interval, told
 from training import checkpoint
 from training.config import PRESETS, Config
 from training.loop import train
@@ -114,7 +114,7 @@ def write(out: Path) -> None:
     text = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for line in lines:
         cells = [line["policy"], f"`{line['task']}`", *(f"{line[a]:.0%}" for a in (BEFORE, *ARMS))]
-        cells += ["{:+.0f} ({:+.0f} to {:+.0f})".format(*(100 * v for v in line["difference"]))]
+        cells += [told([100 * v for v in line["difference"]], "+.0f")]
         text.append("| " + " | ".join([*cells, f"{line['cpu_seconds']:.0f}"]) + " |")
     put("payoff", "\n".join([*text, "", "![reinforcement learning against cloning](media/payoff.png)"]))
     plot(lines, ROOT / "docs" / "media" / "payoff.png")

@@ -1,6 +1,8 @@
-"""Intervals of means, 95 %."""
+"""Intervals of means, 95 %, and how they are told."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,3 +29,9 @@ def t_interval(values: NDArray[np.float64]) -> Interval:
         return mean, float("-inf"), float("inf")
     half = T_95[len(values) - 2] * float(values.std(ddof=1)) / len(values) ** 0.5
     return mean, mean - half, mean + half
+
+
+def told(values: Sequence[float], form: str) -> str:
+    """``mean (low to high)``, each in a format; the mean alone where nothing bounds it."""
+    cells = [format(value, form) for value in values]
+    return cells[0] if np.isinf(values[1]) else "{} ({} to {})".format(*cells)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.laboratory import curves, quality
 from benchmarks.page import ROOT, put
+from benchmarks.stats import told
 
 OUT = ROOT / "runs" / "laboratory"
 EXPERIMENTS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -50,8 +51,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def span(cell: list[float], digits: int = 2) -> str:
-    mean, low, high = cell
-    return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    return told(cell, f".{digits}f")
 
 
 def quality_tables(found: dict[str, dict[str, Any]]) -> str:
