@@ -4,7 +4,7 @@
 
 - ``subgoals-screen``, ``subgoals-arm``: GRPO paid for the task alone, and for the task and its sub-goals, on one long
   task: logging in, and putting an object into a bowl.
-- ``critic``: PPO with V(o), and with V(o, c) that sees the world's state too, on the tasks of the default run.
+- ``critic``: PPO with V(o), and with V(o, c) that sees the world's state too, on both of these tasks at once.
 
 Both arms of a pair have the seed, and so the starts, in common. What is compared: success on held-out seeds after
 training, mean success of sampled episodes while training (the area under the curve), and environment steps
@@ -50,16 +50,24 @@ class Effect:
         return self.control, self.treated
 
 
+SCREEN, ARM = "gui/login-form-v0", "sims/put-in-bowl-v0"
+"""Long tasks, on which the shipped base fails by haste."""
+
+
 def _subgoals(task: str) -> Effect:
     both = on_one_task(PRESETS["grpo"], task, steps=20, eval_episodes=200)
     alone = dataclasses.replace(both, reward={**both.reward, "subgoal": 0.0})
     return Effect(("task alone", alone), ("task and sub-goals", both))
 
 
+def _critic(preset: str) -> Config:
+    return on_one_task(PRESETS[preset], f"{SCREEN},{ARM}", steps=30, eval_episodes=200)
+
+
 EFFECTS: dict[str, Effect] = {
-    "subgoals-screen": _subgoals("gui/login-form-v0"),
-    "subgoals-arm": _subgoals("sims/put-in-bowl-v0"),
-    "critic": Effect(("V(o)", PRESETS["ppo"]), ("V(o, c)", PRESETS["ppo_privileged"])),
+    "subgoals-screen": _subgoals(SCREEN),
+    "subgoals-arm": _subgoals(ARM),
+    "critic": Effect(("V(o)", _critic("ppo")), ("V(o, c)", _critic("ppo_privileged"))),
 }
 
 
