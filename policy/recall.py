@@ -70,7 +70,11 @@ class Recall:
 
 
 class Roomy(DynamicLayer):  # type: ignore[no-untyped-call]
-    """A layer of a cache that keeps room for what comes, where transformers' copies everything for each new token."""
+    """A layer of a cache that keeps room for what comes, where transformers' copies everything for each new token.
+
+    Attention takes the room with it, masked: keys and values lie in one piece only as a whole. They are kept in the
+    precision in which attention reads them, so that they are brought to it once.
+    """
 
     def __init__(self, room: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -78,19 +82,33 @@ class Roomy(DynamicLayer):  # type: ignore[no-untyped-call]
         self._whole: tuple[Tensor, Tensor] | None = None
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        device = key_states.device.type
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+            key_states, value_states = key_states.to(dtype), value_states.to(dtype)
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         stands, new = self.get_seq_length(), key_states.shape[2]
-        if self._whole is None or self._whole[0].shape[2] < stands + new:
+        if self._columns() < stands + new:
             size = (*key_states.shape[:2], stands + new + self.room, key_states.shape[3])
-            self._whole = key_states.new_empty(size), value_states.new_empty(size)
+            # Zeros: what attention gives no weight must be a number all the same.
+            self._whole = key_states.new_zeros(size), value_states.new_zeros(size)
             if stands:
                 for whole, part in zip(self._whole, (self.keys, self.values), strict=True):
                     whole[:, :, :stands] = cast(Tensor, part)
+        assert self._whole is not None
         for whole, part in zip(self._whole, (key_states, value_states), strict=True):
             whole[:, :, stands : stands + new] = part
         self.keys, self.values = (whole[:, :, : stands + new] for whole in self._whole)
-        return self.keys, self.values
+        return self._whole
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """How many columns attention will see, room included, and 0."""
+        length = self.get_seq_length() + query_length
+        return (length + self.room if self._columns() < length else self._columns()), 0
+
+    def _columns(self) -> int:
+        return 0 if self._whole is None else self._whole[0].shape[2]
 
     def batch_select_indices(self, indices: Tensor) -> None:
         super().batch_select_indices(indices)
