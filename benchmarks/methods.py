@@ -4,7 +4,7 @@
 
 An arm is a preset on one GUI task, from the shipped base, 64 episodes a step, at the preset's own learning rate; and
 ``dpo-firm``, direct preference optimisation held to the base three times as firmly (β .3), and ``dpo-swapped``, with
-every label the wrong way round. Each arm's last policy and the base then play the same held-out starts, sampled as in
+every label the wrong way round. Steps in which the preset's judges learn alone come before the others. Each arm's last policy and the base then play the same held-out starts, sampled as in
 training. *Success* is the final check. The *preference rate* is the share of starts on which the trained policy's
 episode is preferred by somebody who likes success, sub-goals and the short path (the ``reward`` of the preset ``dpo``),
 ties counted half, so that 50 % is no change. A reward model's *accuracy* is over pairs that it had not learned from, in
@@ -89,13 +89,14 @@ def run_all(out: Path, seeds: int, steps: int, starts: int, names: tuple[str, ..
             folder = out / f"{name}-{seed}"
             if (folder / "outcome.json").is_file():
                 continue
-            config = dataclasses.replace(ARMS[name], seed=seed, steps=steps)
+            config = dataclasses.replace(ARMS[name], seed=seed, steps=steps + ARMS[name].judge_steps)
             if not (folder / "summary.json").is_file():
                 train(config, folder, folder if (folder / "checkpoints").is_dir() else None)
             base = base or outcomes("base", config, starts)
             after = outcomes(checkpoint.model_folder(folder), config, starts)
             outcome = {"rate": preference_rate(after[0], base[0]), "success": after[1].mean(), "before": base[1].mean()}
-            (folder / "outcome.json").write_text(json.dumps(outcome | {"starts": starts}) + "\n")
+            more = {"starts": starts, "judge_steps": config.judge_steps}
+            (folder / "outcome.json").write_text(json.dumps(outcome | more) + "\n")
 
 
 def figures(folder: Path) -> dict[str, float]:
@@ -106,6 +107,7 @@ def figures(folder: Path) -> dict[str, float]:
     """
     lines = rows(folder / "metrics.jsonl")
     outcome = json.loads((folder / "outcome.json").read_text())
+    lines = lines[outcome.get("judge_steps", 0) :]
     found = {name: outcome[name] for name in ("before", "success", "rate")}
     found["while"] = float(np.mean([line[f"success/{TASK}"] for line in lines]))
     found["steps"] = lines[-1]["env_steps"]

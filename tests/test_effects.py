@@ -114,11 +114,12 @@ def test_preference_rate_by_hand() -> None:
 
 
 def test_what_a_method_came_to_by_hand(tmp_path: Path) -> None:
-    """Four steps, the last of which judges pairs; the KL is the last one measured; the other run is not finished."""
+    """Four steps, before the first of which judges learn alone, and the last of which judges pairs; the KL is the last one measured; the other run is not finished."""
     run = tmp_path / "rlhf-0"
     run.mkdir()
     (tmp_path / "rlhf-1").mkdir()
-    (run / "outcome.json").write_text(json.dumps({"rate": 0.7, "success": 0.6, "before": 0.2, "starts": 10}))
+    outcome = {"rate": 0.7, "success": 0.6, "before": 0.2, "starts": 10, "judge_steps": 1}
+    (run / "outcome.json").write_text(json.dumps(outcome))
     lines: list[dict[str, float]] = [
         {f"success/{methods.TASK}": 0.2, "reward_model/accuracy": 0.1, "reward_model/pairs": 9, "kl/reference": 0.01},
         {f"success/{methods.TASK}": 0.4, "kl/reference": 0.03},
@@ -129,7 +130,7 @@ def test_what_a_method_came_to_by_hand(tmp_path: Path) -> None:
     (run / "metrics.jsonl").write_text(text)
     found = methods.collected(tmp_path, 2)
     assert list(found) == ["rlhf"]
-    expected = {"before": 0.2, "success": 0.6, "rate": 0.7, "while": 0.5, "steps": 40, "kl": 0.03, "accuracy": 0.9}
+    expected = {"before": 0.2, "success": 0.6, "rate": 0.7, "while": 0.6, "steps": 40, "kl": 0.03, "accuracy": 0.9}
     assert {name: value[0] for name, value in found["rlhf"].items()} == pytest.approx(expected | {"runs": 1})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.learning import rows
 from episode import ControlStep, Decision, Generation, Outcome, Task, Trajectory, frame_key
 from policy.agent import dialect_of
 from policy.codecs import codec_named
@@ -217,6 +219,24 @@ def test_judges_are_resumed_bit_for_bit(model: Path, tmp_path: Path) -> None:
         return {p.stem: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
     assert saved(straight) == saved(broken) and set(saved(straight)) == {"optimizer", "verifier", "reward_model_ai"}
+
+
+def test_judges_learn_before_the_policy_does(model: Path, tmp_path: Path) -> None:
+    """In the first of two steps the policy stands still, and it is no sign of a run that does not learn."""
+    config = strip(model, algorithm="sweet", judge_steps=1, steps=2)
+
+    def weights(folder: Path) -> dict[str, Tensor]:
+        return {name: p.clone() for name, p in VLM.load(folder).named_parameters()}
+
+    with pytest.raises(Interrupted):
+        train(config, tmp_path, stop_at=1)
+    begun = weights(checkpoint.model_folder(tmp_path))
+    assert all(torch.equal(begun[name], p) for name, p in weights(model).items())
+    train(config, tmp_path, resume=tmp_path)
+    assert any(not torch.equal(begun[name], p) for name, p in weights(checkpoint.find(tmp_path) / "model").items())
+    first, second = rows(tmp_path / "metrics.jsonl")
+    assert first["critic/pairs"] > 0 and first["updates"] == 0 < second["updates"]
+    assert not json.loads((tmp_path / "summary.json").read_text())["warnings"]
 
 
 def test_what_cannot_be_compared_is_said_at_the_start(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from training.algorithms import algorithm, require_groups
+from training.algorithms import algorithm, require_fit
 from training.config import GRPO, PRESETS, SUMMARIES
 
 
 @pytest.mark.parametrize("name", [*PRESETS])
 def test_every_preset_can_start_and_has_a_line(name: str) -> None:
     config = PRESETS[name]
-    require_groups(config)
+    require_fit(config)
     assert config.preset == name and SUMMARIES[name] and algorithm(config.algorithm).summary
 
 
@@ -24,7 +24,7 @@ def test_methods_differ_from_grpo_where_they_should() -> None:
     ppo = {**lone, "minibatches": 2, "gamma": 0.99, "clip_high": 0.2}
     reward = {"task": 1.0, "subgoal": 1.0, "invalid": -0.1, "turn": -0.05}
     preference = {"groups": 16, "group_size": 8, "minibatches": 2, "reward": reward}
-    rlhf = {**preference, "gamma": 0.99, "clip_high": 0.2, "kl": 0.05}
+    rlhf = {**preference, "gamma": 0.99, "clip_high": 0.2, "kl": 0.05, "judge_steps": 10, "steps": 40}
     assert {name: changed(name) for name in PRESETS if name not in ("grpo", "debug")} == {
         "default": {"algorithm": "gigpo", "gamma": 0.95},
         "reinforce": {**lone, "algorithm": "reinforce"},

@@ -278,11 +278,12 @@ def algorithm(name: str) -> Algorithm:
     return ALGORITHMS[name]
 
 
-def require_groups(config: Config) -> None:
-    """Complain about groups that the config's algorithm cannot learn from.
+def require_fit(config: Config) -> None:
+    """Complain about settings that the config's algorithm can do nothing with.
 
     Raises:
-        ConfigError: a group of one where episodes of a group are compared, or dynamic sampling where they are not.
+        ConfigError: a group of one where episodes of a group are compared, dynamic sampling where they are not, or
+            steps for judges where there are none.
     """
     name, size = config.algorithm, config.group_size
     grouped = algorithm(name).grouped
@@ -291,6 +292,9 @@ def require_groups(config: Config) -> None:
             f"{name} sets an episode against others of its group, and a group of {size} has none: --group-size 2 or "
             "more (8 is usual), or an algorithm without groups (reinforce_pp, ppo)"
         )
+    if config.judge_steps and not algorithm(name).judges:
+        judged = ", ".join(n for n, a in ALGORITHMS.items() if a.judges)
+        raise ConfigError(f"{name} has no judges: --judge-steps 0, or an algorithm that has ({judged})")
     if config.resample and not grouped:
         raise ConfigError(
             f"{name} learns without groups, so that none of them can lack variance: --resample 0, or an algorithm with "

@@ -85,6 +85,9 @@ class Config:
     """Discount a control step (a decision on screens)."""
     lam: float = 0.95
     """λ of generalised advantage estimation, a decision. Only with a critic."""
+    judge_steps: int = 0
+    """Steps at the start in which only the judges learn, from what the policy plays as it is: paid by a judge that knows
+    nothing, it learns nonsense, and sooner than the judge learns better. Only with algorithms that have judges."""
     beta: float = 0.1
     """How firmly direct preference methods hold the policy to where it started. Only with dpo and sweet."""
 
@@ -155,12 +158,16 @@ class Config:
         for name in (*sizes, "save_every", "keep", "episodes_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
-        for name in ("resample", "eval_episodes", "ranks"):
+        for name in ("resample", "eval_episodes", "ranks", "judge_steps"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be 0 or more")
         for name, value in dataclasses.asdict(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{name} = {value}: must be a finite number")
+        if self.judge_steps >= self.steps:
+            raise ConfigError(
+                f"judge_steps = {self.judge_steps}: must be less than steps = {self.steps}, or the policy never learns"
+            )
         if not self.world_timeout >= 0:
             raise ConfigError(
                 f"world_timeout = {self.world_timeout}: must be 0 (no process of their own) or more seconds"
@@ -248,7 +255,9 @@ PPO = dataclasses.replace(LONE, preset="ppo", algorithm="ppo", minibatches=2, ga
 PREFERENCE = dataclasses.replace(GRPO, groups=16, group_size=8, minibatches=2, reward={**GRPO.reward, "turn": -0.05})
 """For methods that learn from comparisons, of which larger groups make more: ``reward`` is then what somebody prefers
 by, success first and then the short path, and not what the policy is paid."""
-RLHF = dataclasses.replace(PREFERENCE, preset="rlhf", algorithm="rlhf", gamma=0.99, clip_high=0.2, kl=0.05)
+RLHF = dataclasses.replace(
+    PREFERENCE, preset="rlhf", algorithm="rlhf", judge_steps=10, steps=40, gamma=0.99, clip_high=0.2, kl=0.05
+)
 
 PRESETS: dict[str, Config] = {
     "default": DEFAULT,

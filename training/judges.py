@@ -13,8 +13,8 @@ critic           A(o, c, a) of a turn: mean log π(a|o, c) − log    β · [Σ_
 ===============  ================================================  =============================================
 
 In each training step a judge first scores the episodes, then learns from them. So the policy is paid by a judge that
-has not seen what is preferred among *these* episodes, and the share of pairs that it ranks right is held out. Left out:
-keeping the pairs of earlier steps; a judge that has learned before the policy begins; people.
+has not seen what is preferred among *these* episodes, and the share of pairs that it ranks right is held out; in the
+first ``judge_steps`` of a run it learns alone. Left out: keeping the pairs of earlier steps; people.
 """
 
 from __future__ import annotations

@@ -97,7 +97,8 @@ def train_rank(config: Config, out: Path, resume: Path | None, stop_at: int | No
                     learner.references(episodes)
                 figures = run.judge(episodes)
                 algorithm.credit(episodes, config)
-                samples = samples_of(episodes, algorithm.critic, learner.layout)
+                learns = run.done.step >= config.judge_steps
+                samples = samples_of(episodes, algorithm.critic, learner.layout) if learns else []
                 surrogate = not (algorithm.expert or algorithm.direct)
                 figures |= learner.update(samples, run.done.step, surrogate, sampled=not algorithm.expert)
             run.log(episodes, dropped, figures)

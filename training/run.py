@@ -20,7 +20,7 @@ from policy.codecs import codec_named
 from policy.engine import Sampling
 from policy.vlm import VLM
 from training import checkpoint, guards, memory, probe, record
-from training.algorithms import algorithm, require_groups
+from training.algorithms import algorithm, require_fit
 from training.config import Config
 from training.critic import Layout
 from training.curriculum import plan, shown_groups
@@ -76,7 +76,7 @@ class Run:
         plan(config, self.task_ids, 0)  # says now what is wrong with the weights
         self.weights = RewardWeights(**config.reward)
         self.algorithm = algorithm(config.algorithm)
-        require_groups(config)
+        require_fit(config)
         require(config.algorithm, self.algorithm.needs, self.task_ids, self.pool)
         self.layout = layout_of(self.task_ids, self.pool) if Privileged in self.algorithm.needs else None
         source = checkpoint.find(resume) if resume is not None else None
@@ -276,7 +276,8 @@ class Run:
         done = self.done
         if bad := next(filter(None, map(guards.bad_weight, self._trained())), ""):
             raise Diverged(f"step {done.step}: the weights {bad} are not finite; {self._last_good()}")
-        done.flat_steps = 0 if figures["updates"] or figures["dropped"] else done.flat_steps + 1
+        learned = figures["updates"] or figures["dropped"] or done.step <= self.config.judge_steps
+        done.flat_steps = 0 if learned else done.flat_steps + 1
         if done.flat_steps == guards.FLAT:
             mend = (
                 f"not learning: for {guards.FLAT} steps every group's episodes had the same return. Use easier or more "

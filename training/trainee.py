@@ -64,9 +64,12 @@ class Trainee:
             group["lr"] = group["rate"] * self.rate_factor(step)
 
     def rate_factor(self, step: int) -> float:
-        """The schedule: linear rise over ``warmup`` optimiser steps, linear fall over the last ``decay`` of the run."""
+        """The schedule: linear rise over ``warmup`` optimiser steps, linear fall over the last ``decay`` of the run.
+
+        Of the run without its ``judge_steps``.
+        """
         rise = min(1.0, (self.optimizer_steps + 1) / max(self.config.warmup, 1))
-        left = (self.config.steps - step) / self.config.steps
+        left = (self.config.steps - step) / (self.config.steps - self.config.judge_steps)
         return rise * min(1.0, left / self.config.decay if self.config.decay else 1.0)
 
     # --- what a checkpoint holds of the optimiser

@@ -81,7 +81,7 @@ def _with_terms(default: Config, argv: list[str]) -> Config:
 
 def _check(config: Config, out: Path) -> None:
     """Complain about names before there is a run folder with nothing in it, and about one with another run in it."""
-    from training.algorithms import require_groups
+    from training.algorithms import require_fit
     from training.players import check_policy
     from training.start import require_empty
     from training.worlds import resolve
@@ -89,7 +89,7 @@ def _check(config: Config, out: Path) -> None:
     if first_rank():  # another may look when the first has begun
         require_empty(out)
     resolve(config.tasks)
-    require_groups(config)
+    require_fit(config)
     check_policy(config.policy, config.codec)
     RewardWeights(**config.reward)
 
