@@ -4,10 +4,11 @@
 
 An arm is a preset on one GUI task, from the shipped base, 64 episodes a step, at the preset's own learning rate; and
 ``dpo-firm``, direct preference optimisation held to the base three times as firmly (β .3), and ``dpo-swapped``, with
-every label the wrong way round. Steps in which the preset's judges learn alone come before the others. Each arm's last policy and the base then play the same held-out starts, sampled as in
-training. *Success* is the final check. The *preference rate* is the share of starts on which the trained policy's
-episode is preferred by somebody who likes success, sub-goals and the short path (the ``reward`` of the preset ``dpo``),
-ties counted half, so that 50 % is no change. A reward model's *accuracy* is over pairs that it had not learned from, in
+every label the wrong way round. Steps in which the preset's judges learn alone come before the others. Each arm's last
+policy and the base then play the same held-out starts, sampled as in training. *Success* is the final check. The
+*preference rate* is the share of starts on which the trained policy's episode is preferred by somebody who likes
+success, sub-goals and the short path (the ``reward`` of the preset ``dpo``), ties counted half, so that 50 % is no
+change. A reward model's *accuracy* is over pairs that it had not learned from, in
 the last quarter of the steps.
 
 Runs one after another, on one core, into ``DIR/ARM-SEED`` and leaves out those that are finished; then writes the table

@@ -86,8 +86,8 @@ class Config:
     lam: float = 0.95
     """λ of generalised advantage estimation, a decision. Only with a critic."""
     judge_steps: int = 0
-    """Steps at the start in which only the judges learn, from what the policy plays as it is: paid by a judge that knows
-    nothing, it learns nonsense, and sooner than the judge learns better. Only with algorithms that have judges."""
+    """Steps at the start in which only the judges learn, from what the policy plays as it is: one that is paid by a
+    judge that knows nothing learns nonsense, and sooner than its judge learns better. Only with sweet, rlhf, rlaif."""
     beta: float = 0.1
     """How firmly direct preference methods hold the policy to where it started. Only with dpo and sweet."""
 
