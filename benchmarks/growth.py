@@ -212,7 +212,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
             at = np.arange(len(r["shares"])) + 0.4 * number
             panel.bar(at, r["shares"].values(), 0.4, label=model, tick_label=list(r["shares"]))
         panel.tick_params(axis="x", rotation=30, labelsize=7)
-        panel.set(title="FLOPs needed over those of products", ylim=(0, 1))
+        panel.set(title="useful FLOPs", ylim=(0, 1))
     for panel in panels.flat:
         if panel in free:
             panel.set_axis_off()

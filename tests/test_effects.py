@@ -114,8 +114,8 @@ def test_preference_rate_by_hand() -> None:
 
 
 def test_what_a_method_came_to_by_hand(tmp_path: Path) -> None:
-    """Four steps: judges learn alone in the first, the last judges pairs. The KL is the last one measured; the other run
-    is not finished."""
+    """Four steps: judges learn alone in the first, the last judges pairs. The KL is the last one measured. The other
+    run is not finished."""
     run = tmp_path / "rlhf-0"
     run.mkdir()
     (tmp_path / "rlhf-1").mkdir()
