@@ -4,7 +4,7 @@
 
 - ``subgoals-screen``, ``subgoals-arm``: GRPO paid for the task alone, and for the task and its sub-goals, on one long
   task: logging in, and putting an object into a bowl.
-- ``critic``: PPO with V(o), and with V(o, c) that sees the world's state too, on both of these tasks at once.
+- ``critic-screen``, ``critic-arm``: PPO with V(o), and with V(o, c) that sees the world's state too, on the same tasks.
 
 Both arms of a pair have the seed, and so the starts, in common. What is compared: success on held-out seeds after
 training, mean success of sampled episodes while training (the area under the curve), and environment steps
@@ -60,14 +60,16 @@ def _subgoals(task: str) -> Effect:
     return Effect(("task alone", alone), ("task and sub-goals", both))
 
 
-def _critic(preset: str) -> Config:
-    return on_one_task(PRESETS[preset], f"{SCREEN},{ARM}", steps=30, eval_episodes=200)
+def _critic(task: str) -> Effect:
+    blind, seeing = (on_one_task(PRESETS[p], task, steps=20, eval_episodes=200) for p in ("ppo", "ppo_privileged"))
+    return Effect(("V(o)", blind), ("V(o, c)", seeing))
 
 
 EFFECTS: dict[str, Effect] = {
     "subgoals-screen": _subgoals(SCREEN),
     "subgoals-arm": _subgoals(ARM),
-    "critic": Effect(("V(o)", _critic("ppo")), ("V(o, c)", _critic("ppo_privileged"))),
+    "critic-screen": _critic(SCREEN),
+    "critic-arm": _critic(ARM),
 }
 
 

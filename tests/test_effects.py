@@ -92,18 +92,18 @@ def test_a_table_of_pairs_by_hand(tmp_path: Path) -> None:
     Its logarithms ± ln 2 have the interval ± 12.706 · ln 2, and e to it is 6681.7.
     """
     for arm, seed, after, steps in ((0, 0, 0.4, 400), (1, 0, 0.6, 200), (0, 1, 0.4, 400), (1, 1, 0.8, 800)):
-        run = pairs.folder_of(tmp_path, "critic", arm, seed)
+        run = pairs.folder_of(tmp_path, "critic-arm", arm, seed)
         run.mkdir()
         cells = {"before": {"success": 0.1}, "after": {"success": after}}
         (run / "summary.json").write_text(json.dumps({"tasks": {"gui/a": cells, "sims/b": cells}}))
         line = {"success/gui": 0.9, "success/sims": 0.7, "env_steps": steps}
         (run / "metrics.jsonl").write_text((json.dumps(line) + "\n") * 5)
-    (tmp_path / "critic-0-2").mkdir()  # a pair that is not finished
+    (tmp_path / "critic-arm-0-2").mkdir()  # a pair that is not finished
     lines = pairs.table(tmp_path, 3).splitlines()
-    assert lines[2] == "| critic | V(o) | 2 | 10% | 40% | 80% | 400 | 2 of 2 |"
-    assert lines[3] == "| critic | V(o, c) | 2 | 10% | 70% | 80% | 500 | 2 of 2 |"
+    assert lines[2] == "| critic-arm | V(o) | 2 | 10% | 40% | 80% | 400 | 2 of 2 |"
+    assert lines[3] == "| critic-arm | V(o, c) | 2 | 10% | 70% | 80% | 500 | 2 of 2 |"
     assert (
-        lines[4].startswith("| critic | difference, ratio of steps |  |  | +30.0% (")
+        lines[4].startswith("| critic-arm | difference, ratio of steps |  |  | +30.0% (")
         and "| 1.00 (0.00 to 6681.70)" in lines[4]
     )
 
