@@ -2,7 +2,8 @@
 
 Episodes are collected once with the shipped base (groups of eight from one start); then the update's forward and
 backward passes over all their turns, and the generation of all their replies, are timed on them: with everything
-shared, and with every row on its own. ``python -m benchmarks.step``. The last kind is a step of the default run: its
+shared, with every row on its own, and with every row on its own and transformers' own attention and cache in place of
+ours (the plain path). ``python -m benchmarks.step``. The last kind is a step of the default run: its
 episodes, and its vision tower left as it is, so that updates take the features that the rollout computed.
 """
 
@@ -29,6 +30,7 @@ import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
+from transformers.cache_utils import DynamicLayer
 
 from episode import Trajectory, frame_key
 from policy.agent import VLMAgent, context_of
@@ -49,8 +51,8 @@ KINDS = {
     "default step": (),
 }
 """Tasks by kind; none is those of the default run, drawn as it draws them."""
-Alone = Literal["nothing", "prompts", "frames"]
-"""What rows do not share: nothing, their prompts, or prompts and frames."""
+Alone = Literal["nothing", "prompts", "frames", "caches"]
+"""What is not as ours: nothing, prompts that rows share, frames too, and the cache of keys and values too."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,12 @@ def alone(vlm: VLM, what: Alone) -> Iterator[None]:
         if what != "nothing":
             changed.enter_context(mock.patch.object(vlm.family, "packs", False))
             changed.enter_context(mock.patch("policy.engine.frame_key", unique))
-        if what == "frames":
+        if what in ("frames", "caches"):
             changed.enter_context(mock.patch("policy.packing.frame_key", unique))
             changed.enter_context(mock.patch("policy.families.frame_key", unique))
+        if what == "caches":
+            stock: Any = DynamicLayer
+            changed.enter_context(mock.patch("policy.recall.Roomy", lambda room: stock()))
         yield
 
 
@@ -136,20 +141,20 @@ def compare(
     vlm: VLM,
     clock: Clock,
     rows: Sequence[Row],
-    work: Callable[[], None],
+    work: Callable[[VLM], None],
     turns: int,
-    baselines: dict[str, Alone],
+    baselines: dict[str, tuple[VLM, Alone]],
 ) -> Iterator[Measured]:
     """Ours and each baseline by turns."""
-    ways: dict[str, Alone] = {"ours": "nothing", **baselines}
+    ways: dict[str, tuple[VLM, Alone]] = {"ours": (vlm, "nothing"), **baselines}
     spent: dict[str, list[float]] = {name: [] for name in ways}
     shares: dict[str, float] = {}
     for _ in range(turns):
-        for name, how in ways.items():
+        for name, (model, how) in ways.items():
             clock.spent = {}
             start = time.process_time()
-            with alone(vlm, how):
-                work()
+            with alone(model, how):
+                work(model)
             spent[name].append(time.process_time() - start)
             if name == "ours":
                 shares = {k: round(v / spent[name][-1], 3) for k, v in sorted(clock.spent.items())}
@@ -194,6 +199,8 @@ def main(groups: int = 2, turns: int = 3, policy: str = "base", out: Path = Path
     torch.set_num_threads(1)
     config = preset("grpo")
     vlm = VLM.load(policy, bf16=config.bf16)
+    with mock.patch("policy.vlm.speed_up"):
+        plain = VLM.load(policy, bf16=config.bf16)
     codec = codec_named(config.codec)
     context = context_of(vlm, codec, config.frames, config.last_actions)
     sampling = Sampling(config.temperature, codec.max_tokens)
@@ -209,29 +216,36 @@ def main(groups: int = 2, turns: int = 3, policy: str = "base", out: Path = Path
             ]
         else:
             specs = plan(config, resolve(config.tasks), 0)
-            vlm.freeze_vision()
+            for model in (vlm, plain):
+                model.freeze_vision()
         episodes = collect(VLMAgent(vlm, codec, context, sampling), specs, batch=config.batch)
         rows = [row_of(e, d, i) for e in episodes for d in e.decisions for i in range(len(d.generations))]
-        vlm.train()
+        for model in (vlm, plain):
+            model.train()
         measured += compare(
             f"packed update, group 8, {kind}",
             vlm,
             clock,
             rows,
-            partial(update, vlm, rows),
+            partial(update, rows=rows),
             turns,
-            {"one row a reply": "frames", "one row a reply, frames shared": "prompts"},
+            {
+                "one row a reply": (vlm, "frames"),
+                "one row a reply, frames shared": (vlm, "prompts"),
+                "plain path": (plain, "caches"),
+            },
         )
-        vlm.eval()
+        for model in (vlm, plain):
+            model.eval()
         prompts = turns_of(episodes)
         measured += compare(
             f"generation, group 8, {kind}",
             vlm,
             clock,
             rows,
-            partial(generate, vlm, prompts, sampling),
+            partial(generate, turns=prompts, sampling=sampling),
             turns,
-            {"one prefill a reply": "frames"},
+            {"one prefill a reply": (vlm, "frames"), "plain path": (plain, "caches")},
         )
     table = Table(
         "what", "baseline", "rows", "prompts", "frames", "CPU s", "ratio", "lowest to highest", "of ours", box=None
