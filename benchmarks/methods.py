@@ -3,13 +3,12 @@
     python -m benchmarks.methods [--only ARM ...] [--out DIR] [--seeds 5] [--steps 12] [--starts 200] [--report-only]
 
 An arm is a preset on one GUI task, from the shipped base, 64 episodes a step, at the preset's own learning rate; and
-``dpo-firm``, direct preference optimisation held to the base three times as firmly (β .3), and ``dpo-swapped``, with
-every label the wrong way round. Steps in which the preset's judges learn alone come before the others. Each arm's last
+``dpo-swapped``, with every label the wrong way round. Steps in which the preset's judges learn alone come before the others. Each arm's last
 policy and the base then play the same held-out starts, sampled as in training. *Success* is the final check. The
 *preference rate* is the share of starts on which the trained policy's episode is preferred by somebody who likes
 success, sub-goals and the short path (the ``reward`` of the preset ``dpo``), ties counted half, so that 50 % is no
-change. A reward model's *accuracy* is over pairs that it had not learned from, in
-the last quarter of the steps.
+change. The KL, and a reward model's accuracy over pairs that it had not learned from, are those of the last quarter of
+the steps; for the model both of those in which it learns alone, from the base's episodes, and of those after them.
 
 Runs one after another, on one core, into ``DIR/ARM-SEED`` and leaves out those that are finished; then writes the table
 between the markers of ``docs/results.md``.
@@ -57,7 +56,6 @@ def on_one_task(config: Config, task: str = TASK, **changes: Any) -> Config:
 
 
 ARMS: dict[str, Config] = {name: on_one_task(config) for name, config in PRESETS.items() if name != "debug"}
-ARMS["dpo-firm"] = on_one_task(PRESETS["dpo"], beta=0.3)
 ARMS["dpo-swapped"] = on_one_task(PRESETS["dpo"], reward=SWAPPED)
 KL_CAP = 0.1
 """Nats a token to the base, within which a preference has to be met."""
@@ -104,22 +102,30 @@ def figures(folder: Path) -> dict[str, float]:
     """What one run came to.
 
     ``before``, ``success``, ``while`` (training), ``rate``, environment ``steps``; and, where they were measured,
-    ``kl`` and the ``accuracy`` of a reward model over its last pairs.
+    ``kl`` over the last quarter of the steps, and the share of pairs that a reward model ranks right before it learns from
+    them: ``accuracy`` in the last quarter of the steps in which it learns alone, ``later`` in that of the others.
     """
     lines = rows(folder / "metrics.jsonl")
     outcome = json.loads((folder / "outcome.json").read_text())
-    lines = lines[outcome.get("judge_steps", 0) :]
+    alone = outcome.get("judge_steps", 0)
+    learning, lines = lines[:alone], lines[alone:]
     found = {name: outcome[name] for name in ("before", "success", "rate")}
     found["while"] = float(np.mean([line[f"success/{TASK}"] for line in lines]))
     found["steps"] = lines[-1]["env_steps"]
     # A step in which nothing was learned measured no KL.
-    if apart := [line["kl/reference"] for line in lines if "kl/reference" in line]:
-        found["kl"] = apart[-1]
-    judged = [line for line in lines[-max(1, len(lines) // 4) :] if "reward_model/accuracy" in line]
-    pairs = sum(line["reward_model/pairs"] for line in judged)
-    if pairs:
-        found["accuracy"] = sum(line["reward_model/accuracy"] * line["reward_model/pairs"] for line in judged) / pairs
+    if apart := [line["kl/reference"] for line in _last(lines) if "kl/reference" in line]:
+        found["kl"] = float(np.mean(apart))
+    for name, those in (("accuracy", learning), ("later", lines)):
+        judged = [line for line in _last(those) if "reward_model/accuracy" in line]
+        pairs = sum(line["reward_model/pairs"] for line in judged)
+        if pairs:
+            found[name] = sum(line["reward_model/accuracy"] * line["reward_model/pairs"] for line in judged) / pairs
     return found
+
+
+def _last(lines: list[dict[str, float]]) -> list[dict[str, float]]:
+    """The last quarter of some steps."""
+    return lines[-max(1, len(lines) // 4) :]
 
 
 def collected(out: Path, seeds: int) -> dict[str, dict[str, Interval]]:
@@ -146,6 +152,7 @@ def write(out: Path, seeds: int) -> None:
         "rate": ("preferred to the base", ".0%"),
         "kl": ("KL to the base, nats a token", ".3f"),
         "accuracy": ("reward model, held-out pairs", ".0%"),
+        "later": ("the same of the trained policy's", ".0%"),
         "steps": ("environment steps", ",.0f"),
     }
     lines = ["| " + " | ".join(["arm", "runs", *(head for head, _ in columns.values())]) + " |"]

@@ -77,7 +77,7 @@ def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("train --group-size 1", "a group of 1 has none: --group-size 2"),
         ("train ppo --resample 2", "--resample 0"),
         ("train --judge-steps 2", "gigpo has no judges: --judge-steps 0"),
-        ("train rlhf --steps 10", "judge_steps = 10: must be less than steps = 10"),
+        ("train rlhf --steps 16", "judge_steps = 16: must be less than steps = 16"),
         ("train --resample -1", "must be 0 or more"),
         ("train --policy bse", "did you mean base"),
         ("train --reward.lenght 1", "did you mean length"),

@@ -114,8 +114,7 @@ def test_preference_rate_by_hand() -> None:
 
 
 def test_what_a_method_came_to_by_hand(tmp_path: Path) -> None:
-    """Four steps: judges learn alone in the first, the last judges pairs. The KL is the last one measured. The other
-    run is not finished."""
+    """Four steps: judges learn alone in the first, the last is a quarter of the others. One run is not finished."""
     run = tmp_path / "rlhf-0"
     run.mkdir()
     (tmp_path / "rlhf-1").mkdir()
@@ -125,13 +124,14 @@ def test_what_a_method_came_to_by_hand(tmp_path: Path) -> None:
         {f"success/{methods.TASK}": 0.2, "reward_model/accuracy": 0.1, "reward_model/pairs": 9, "kl/reference": 0.01},
         {f"success/{methods.TASK}": 0.4, "kl/reference": 0.03},
         {f"success/{methods.TASK}": 0.6},
-        {f"success/{methods.TASK}": 0.8, "reward_model/accuracy": 0.9, "reward_model/pairs": 5},
+        {f"success/{methods.TASK}": 0.8, "reward_model/accuracy": 0.9, "reward_model/pairs": 5, "kl/reference": 0.05},
     ]
     text = "".join(json.dumps(line | {"env_steps": 10 * (i + 1)}) + "\n" for i, line in enumerate(lines))
     (run / "metrics.jsonl").write_text(text)
     found = methods.collected(tmp_path, 2)
     assert list(found) == ["rlhf"]
-    expected = {"before": 0.2, "success": 0.6, "rate": 0.7, "while": 0.6, "steps": 40, "kl": 0.03, "accuracy": 0.9}
+    expected = {"before": 0.2, "success": 0.6, "rate": 0.7, "while": 0.6, "steps": 40, "kl": 0.05}
+    expected |= {"accuracy": 0.1, "later": 0.9}
     assert {name: value[0] for name, value in found["rlhf"].items()} == pytest.approx(expected | {"runs": 1})
 
 

@@ -53,6 +53,9 @@ def test_ranked_pairs_by_hand() -> None:
     # Turn a: 3, 1, 2, 0 → (3, 0) and (2, 1). Turn b: 5, 5 → none. Turn c: 1, 9, 4 → (9, 1), the 4 is left out.
     scores = np.array([3, 1, 5, 2, 0, 5, 1, 9, 4], np.float64)
     assert ranked_pairs(scores, list("aabaabccc")) == [(0, 4), (3, 1), (7, 6)]
+    # Differences of 3 and 1: a tie of 1 leaves the first pair of turn a, and 5 the one of turn c.
+    assert ranked_pairs(scores, list("aabaabccc"), tie=1.0) == [(0, 4), (7, 6)]
+    assert ranked_pairs(scores, list("aabaabccc"), tie=5.0) == [(7, 6)]
     # What is no number has no rank and moves none: 3 against 1.
     assert ranked_pairs(np.array([3.0, np.nan, 2.0, 1.0, np.inf]), list("aaaaa")) == [(0, 3)]
 

@@ -85,6 +85,9 @@ class Config:
     """Discount a control step (a decision on screens)."""
     lam: float = 0.95
     """λ of generalised advantage estimation, a decision. Only with a critic."""
+    tie: float = 0.0
+    """Episodes whose returns differ by no more than this are equally good to whoever prefers, and make no pair. Only with
+    algorithms that learn from comparisons."""
     judge_steps: int = 0
     """Steps at the start in which only the judges learn, from what the policy plays as it is: one that is paid by a
     judge that knows nothing learns nonsense, and sooner than its judge learns better. Only with sweet, rlhf, rlaif."""
@@ -158,7 +161,7 @@ class Config:
         for name in (*sizes, "save_every", "keep", "episodes_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
-        for name in ("resample", "eval_episodes", "ranks", "judge_steps"):
+        for name in ("resample", "eval_episodes", "ranks", "judge_steps", "tie"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be 0 or more")
         for name, value in dataclasses.asdict(self).items():
@@ -252,11 +255,22 @@ LONE = dataclasses.replace(GRPO, groups=128, group_size=1)
 """For methods that compare no group: as many episodes, all from starts of their own."""
 PPO = dataclasses.replace(LONE, preset="ppo", algorithm="ppo", minibatches=2, gamma=0.99, clip_high=0.2)
 
-PREFERENCE = dataclasses.replace(GRPO, groups=16, group_size=8, minibatches=2, reward={**GRPO.reward, "turn": -0.05})
+PREFERENCE = dataclasses.replace(
+    GRPO, groups=16, group_size=8, minibatches=1, reward={**GRPO.reward, "turn": -0.05}, tie=0.25
+)
 """For methods that learn from comparisons, of which larger groups make more: ``reward`` is then what somebody prefers
-by, success first and then the short path, and not what the policy is paid."""
+by, success first and then the short path, and not what the policy is paid; a few turns more make no difference that a
+reward model could learn. Gradients of direct methods are exact for one optimiser step."""
 RLHF = dataclasses.replace(
-    PREFERENCE, preset="rlhf", algorithm="rlhf", judge_steps=10, steps=40, gamma=0.99, clip_high=0.2, kl=0.05
+    PREFERENCE,
+    preset="rlhf",
+    algorithm="rlhf",
+    judge_steps=16,
+    steps=46,
+    minibatches=2,
+    gamma=0.99,
+    clip_high=0.2,
+    kl=0.05,
 )
 
 PRESETS: dict[str, Config] = {

@@ -43,7 +43,7 @@ class DirectPreference:
             pairs = ranked_pairs(terms_of(trajectories, "critic"), states)
             side, pair = sides(pairs, len(owner))
         else:
-            pairs = ranked_pairs(returns_of(trajectories, config), [t.group for t in trajectories])
+            pairs = ranked_pairs(returns_of(trajectories, config), [t.group for t in trajectories], config.tie)
             side, pair = (of_episode[owner] for of_episode in sides(pairs, len(trajectories)))
         scores = torch.from_numpy(ratios_of(trajectories))
         assign(trajectories, pulls(scores, side, pair, len(pairs), config.beta).numpy())

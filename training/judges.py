@@ -81,7 +81,7 @@ class Kind:
 
 def preferred(trajectories: Sequence[Trajectory], config: Config) -> Sides:
     """Pairs of a group by return: whoever prefers knows the weights of the run's ``reward``, its judge does not."""
-    return _in_groups(trajectories, returns_of(trajectories, config))
+    return _in_groups(trajectories, returns_of(trajectories, config), config.tie)
 
 
 def verified(trajectories: Sequence[Trajectory], config: Config) -> Sides:
@@ -96,8 +96,8 @@ def checked(trajectories: Sequence[Trajectory], config: Config) -> Sides:
     return side, np.arange(len(side)), len(side)
 
 
-def _in_groups(trajectories: Sequence[Trajectory], labels: NDArray[np.float64]) -> Sides:
-    pairs = ranked_pairs(labels, [t.group for t in trajectories])
+def _in_groups(trajectories: Sequence[Trajectory], labels: NDArray[np.float64], tie: float = 0.0) -> Sides:
+    pairs = ranked_pairs(labels, [t.group for t in trajectories], tie)
     return *sides(pairs, len(trajectories)), len(pairs)
 
 

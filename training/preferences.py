@@ -12,7 +12,7 @@ SWEET-RL critic (2503.15478)   β · [Σ_turns A(chosen) − Σ_turns A(rejected
 =============================  ===========================================================================
 
 where x = log π − log π_ref of a sampled token, and the critic's π sees the privileged state. Pure functions over torch
-tensors; shapes as in ``losses.py``. Left out: ties and label smoothing.
+tensors; shapes as in ``losses.py``. Left out: label smoothing.
 
 A margin spans many rows, more than go through a model at once: :func:`pulls` gives the loss's gradient by each row's
 score, so that rows can be weighed with it and scored again in micro-batches.
@@ -97,10 +97,10 @@ def sides(pairs: Sequence[tuple[int, int]], count: int) -> tuple[NDArray[np.int6
     return side, pair
 
 
-def ranked_pairs(scores: NDArray[np.float64], turns: Sequence[Hashable]) -> list[tuple[int, int]]:
+def ranked_pairs(scores: NDArray[np.float64], turns: Sequence[Hashable], tie: float = 0.0) -> list[tuple[int, int]]:
     """Candidates [C] of turns [C] as (better, worse): the best of a turn with its worst, the next best with the next.
 
-    Equal scores (to rounding) say nothing and make no pair, nor does one that is not finite, which has no rank; of an
+    Scores that differ by no more than ``tie`` (and rounding) say nothing and make no pair, nor does one that is not finite, which has no rank; of an
     odd number the middle one is left out. With the critic's turn advantages as scores these are SWEET-RL's pairs for
     turn-level DPO (there: drawn from the upper and lower half).
     """
@@ -112,4 +112,4 @@ def ranked_pairs(scores: NDArray[np.float64], turns: Sequence[Hashable]) -> list
     for members in places.values():
         order = sorted(members, key=lambda i: (-scores[i], i))
         pairs += [(order[k], order[-1 - k]) for k in range(len(order) // 2)]
-    return [(better, worse) for better, worse in pairs if scores[better] - scores[worse] > EQUAL]
+    return [(better, worse) for better, worse in pairs if scores[better] - scores[worse] > tie + EQUAL]
