@@ -3,12 +3,13 @@
     python -m benchmarks.methods [--only ARM ...] [--out DIR] [--seeds 5] [--steps 12] [--starts 200] [--report-only]
 
 An arm is a preset on one GUI task, from the shipped base, 64 episodes a step, at the preset's own learning rate; and
-``dpo-swapped``, with every label the wrong way round. Steps in which the preset's judges learn alone come before the others. Each arm's last
-policy and the base then play the same held-out starts, sampled as in training. *Success* is the final check. The
-*preference rate* is the share of starts on which the trained policy's episode is preferred by somebody who likes
-success, sub-goals and the short path (the ``reward`` of the preset ``dpo``), ties counted half, so that 50 % is no
-change. The KL, and a reward model's accuracy over pairs that it had not learned from, are those of the last quarter of
-the steps; for the model both of those in which it learns alone, from the base's episodes, and of those after them.
+``dpo-swapped``, with every label the wrong way round. Steps in which the preset's judges learn alone come before the
+others. Each arm's last policy and the base then play the same held-out starts, sampled as in training. *Success* is the
+final check. The *preference rate* is the share of starts on which the trained policy's episode is preferred by somebody
+who likes success, sub-goals and the short path (the ``reward`` of the preset ``dpo``), ties counted half, so that 50 %
+is no change. The KL, and a reward model's accuracy over pairs that it had not learned from, are those of the last
+quarter of the steps; for the model both of those in which it learns alone, from the base's episodes, and of those after
+them.
 
 Runs one after another, on one core, into ``DIR/ARM-SEED`` and leaves out those that are finished; then writes the table
 between the markers of ``docs/results.md``.
@@ -102,8 +103,8 @@ def figures(folder: Path) -> dict[str, float]:
     """What one run came to.
 
     ``before``, ``success``, ``while`` (training), ``rate``, environment ``steps``; and, where they were measured,
-    ``kl`` over the last quarter of the steps, and the share of pairs that a reward model ranks right before it learns from
-    them: ``accuracy`` in the last quarter of the steps in which it learns alone, ``later`` in that of the others.
+    ``kl`` over the last quarter of the steps, and the share of pairs that a reward model ranks right before it learns
+    from them: ``accuracy`` in the last quarter of the steps in which it learns alone, ``later`` in that of the others.
     """
     lines = rows(folder / "metrics.jsonl")
     outcome = json.loads((folder / "outcome.json").read_text())

@@ -86,8 +86,8 @@ class Config:
     lam: float = 0.95
     """λ of generalised advantage estimation, a decision. Only with a critic."""
     tie: float = 0.0
-    """Episodes whose returns differ by no more than this are equally good to whoever prefers, and make no pair. Only with
-    algorithms that learn from comparisons."""
+    """Episodes whose returns differ by no more than this are equally good to whoever prefers, and make no pair. Only
+    with dpo, sweet, rlhf, rlaif."""
     judge_steps: int = 0
     """Steps at the start in which only the judges learn, from what the policy plays as it is: one that is paid by a
     judge that knows nothing learns nonsense, and sooner than its judge learns better. Only with sweet, rlhf, rlaif."""

@@ -100,9 +100,9 @@ def sides(pairs: Sequence[tuple[int, int]], count: int) -> tuple[NDArray[np.int6
 def ranked_pairs(scores: NDArray[np.float64], turns: Sequence[Hashable], tie: float = 0.0) -> list[tuple[int, int]]:
     """Candidates [C] of turns [C] as (better, worse): the best of a turn with its worst, the next best with the next.
 
-    Scores that differ by no more than ``tie`` (and rounding) say nothing and make no pair, nor does one that is not finite, which has no rank; of an
-    odd number the middle one is left out. With the critic's turn advantages as scores these are SWEET-RL's pairs for
-    turn-level DPO (there: drawn from the upper and lower half).
+    Scores that differ by no more than ``tie`` (and rounding) say nothing and make no pair, nor does one that is not
+    finite, which has no rank; of an odd number the middle one is left out. With the critic's turn advantages as scores
+    these are SWEET-RL's pairs for turn-level DPO (there: drawn from the upper and lower half).
     """
     places: dict[Hashable, list[int]] = {}
     for index, turn in enumerate(turns):
