@@ -117,9 +117,10 @@ def bare_physics(model: Any) -> Callable[[], None]:
 
 
 def default_renderer(model: Any, data: Any, camera: str) -> Callable[[], None]:
-    """MuJoCo's own renderer at the quality that a model gets when its author says nothing."""
+    """MuJoCo's own renderer at the quality that a model gets when its author says nothing: lights cast shadows."""
     quality = model.vis.quality
     quality.shadowsize, quality.offsamples = 4096, 4
+    model.light_castshadow[:] = 1
     model.vis.global_.offwidth, model.vis.global_.offheight = 640, 480
     renderer = mujoco.Renderer(model, FRAME[1], FRAME[0])
 
@@ -151,6 +152,10 @@ def sims_rows(seconds: float) -> Iterator[Row]:
         # The world compiles a new model at each reset; the baselines keep this one.
         model, data = world.rig.model, world.rig.data
         yield compare(f"{task_id} steps", stepping(world, draw=True), "mj_step", bare_physics(model), seconds)
+        one = make(task_id, image_size=FRAME, cameras=("top",))
+        one.reset(seed=0)
+        yield compare(f"{task_id} steps, one camera", stepping(one, draw=True), "mj_step", bare_physics(model), seconds)
+        one.close()
         yield compare(f"{task_id} no frames", stepping(world, draw=False), "mj_step", bare_physics(model), seconds)
         world.close()
     world.reset(seed=0)
