@@ -50,7 +50,7 @@ class Effect:
         return self.control, self.treated
 
 
-SCREEN, ARM = "gui/login-form-v0", "sims/put-in-bowl-v0"
+SCREEN, ROBOT = "gui/login-form-v0", "sims/put-in-bowl-v0"
 """Long tasks, on which the shipped base fails by haste."""
 
 
@@ -67,9 +67,9 @@ def _critic(task: str) -> Effect:
 
 EFFECTS: dict[str, Effect] = {
     "subgoals-screen": _subgoals(SCREEN),
-    "subgoals-arm": _subgoals(ARM),
+    "subgoals-arm": _subgoals(ROBOT),
     "critic-screen": _critic(SCREEN),
-    "critic-arm": _critic(ARM),
+    "critic-arm": _critic(ROBOT),
 }
 
 

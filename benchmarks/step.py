@@ -52,7 +52,8 @@ KINDS = {
 }
 """Tasks by kind; none is those of the default run, drawn as it draws them."""
 Alone = Literal["nothing", "prompts", "frames", "caches"]
-"""What is not as ours: nothing, prompts that rows share, frames too, and the cache of keys and values too."""
+"""How much is not as ours, each with what stands before it: prompts of its own for each row, frames of its own for each
+row, transformers' cache of keys and values."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Measured:
 
 @contextmanager
 def alone(vlm: VLM, what: Alone) -> Iterator[None]:
-    """Within, rows do not share ``what``: no frame is equal to any other, and no row is packed."""
+    """Within, ``what`` is not as ours: no row is packed, no frame is equal to any other, caches are transformers'."""
     numbers = itertools.count()
 
     def unique(_: Any) -> str:
@@ -89,8 +90,7 @@ def alone(vlm: VLM, what: Alone) -> Iterator[None]:
             changed.enter_context(mock.patch("policy.packing.frame_key", unique))
             changed.enter_context(mock.patch("policy.families.frame_key", unique))
         if what == "caches":
-            stock: Any = DynamicLayer
-            changed.enter_context(mock.patch("policy.recall.Roomy", lambda room: stock()))
+            changed.enter_context(mock.patch("policy.recall.Roomy", DynamicLayer))
         yield
 
 
@@ -199,7 +199,7 @@ def main(groups: int = 2, turns: int = 3, policy: str = "base", out: Path = Path
     torch.set_num_threads(1)
     config = preset("grpo")
     vlm = VLM.load(policy, bf16=config.bf16)
-    with mock.patch("policy.vlm.speed_up"):
+    with mock.patch("policy.vlm.speed_up"):  # transformers' own attention
         plain = VLM.load(policy, bf16=config.bf16)
     codec = codec_named(config.codec)
     context = context_of(vlm, codec, config.frames, config.last_actions)

@@ -153,7 +153,6 @@ def sims_rows(seconds: float) -> Iterator[Row]:
         model, data = world.rig.model, world.rig.data
         yield compare(f"{task_id} steps", stepping(world, draw=True), "mj_step", bare_physics(model), seconds)
         one = make(task_id, image_size=FRAME, cameras=("top",))
-        one.reset(seed=0)
         yield compare(f"{task_id} steps, one camera", stepping(one, draw=True), "mj_step", bare_physics(model), seconds)
         one.close()
         yield compare(f"{task_id} no frames", stepping(world, draw=False), "mj_step", bare_physics(model), seconds)

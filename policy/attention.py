@@ -32,10 +32,8 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-        # Products of views whose heads lie beside each other are slow, but for one token a row in float32, where a copy
-        # of all keys costs more than it saves.
-        if q.shape[2] > 1 or q.dtype != torch.float32:
-            q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+        # Products of views whose heads lie beside each other are slow. (In decoding all of them lie well.)
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
         scores = torch.matmul(q * scale, k.transpose(2, 3))
         weights = (scores if mask is None else scores.add_(mask)).softmax(-1)
         ctx.save_for_backward(q, k, v, weights)
@@ -198,7 +196,7 @@ def _vision_forward(
 
 
 def speed_up(model: nn.Module) -> None:
-    """Give a Qwen3-VL on a CPU the batched attention; other models and devices keep transformers' own."""
+    """Give a Qwen3-VL the batched attention; other models keep transformers' own."""
     from transformers import Qwen3VLForConditionalGeneration
 
     if not isinstance(model, Qwen3VLForConditionalGeneration):

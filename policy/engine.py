@@ -117,7 +117,7 @@ class Engine:
         keep = keep and vlm.family.packs
         asked = [prompts[i] for i in first]
         told = [symbols(prompt.ids, prompt.images, vlm.family) for prompt in asked] if keep else []
-        state, place = self._begin(asked, told, sampling.max_tokens)
+        state, place = self._begin(asked, told)
         kept: dict[int, tuple[Layers, int, torch.Tensor]] | None = {} if keep else None
         drawn = torch.from_numpy(uniforms).to(vlm.device)
         ids, logps = self._decode(state, [place[n] for n in which], sampling, drawn, kept)
@@ -131,22 +131,19 @@ class Engine:
             self.recall.remember([Said(whole[b], *kept[b]) for b in range(len(found))])
         return found
 
-    def _begin(self, prompts: Sequence[Prompt], told: Sequence[Columns], room: int) -> tuple[_State, dict[int, int]]:
+    def _begin(self, prompts: Sequence[Prompt], told: Sequence[Columns]) -> tuple[_State, dict[int, int]]:
         """Distinct prompts, those of which symbols are ``told`` from what is known of them; and the row of each."""
         known = [self.recall.before(t) for t in told] or [(0, None)] * len(prompts)
         # Those that begin and those that go on: apart, as they have much and little left to compute.
         fresh = [n for n, (same, _) in enumerate(known) if not same]
         going = [n for n, (same, _) in enumerate(known) if same]
         parts = [_eights(part) for part in (fresh, going) if part]
-        states = [self._prefill([prompts[n] for n in part], [known[n] for n in part], room) for part in parts]
+        states = [self._prefill([prompts[n] for n in part], [known[n] for n in part]) for part in parts]
         rows = list(itertools.chain(*parts))
-        return _joined(states, empty_cache(self.vlm, room)), {n: rows.index(n) for n in range(len(prompts))}
+        return _joined(states, empty_cache(self.vlm)), {n: rows.index(n) for n in range(len(prompts))}
 
-    def _prefill(self, prompts: Sequence[Prompt], known: Sequence[tuple[int, Said | None]], room: int) -> _State:
-        """Prompts padded on the left, so that all replies begin in one column, behind what is known of them.
-
-        There is ``room`` for so many tokens of the replies.
-        """
+    def _prefill(self, prompts: Sequence[Prompt], known: Sequence[tuple[int, Said | None]]) -> _State:
+        """Prompts padded on the left, so that all replies begin in one column, behind what is known of them."""
         vlm = self.vlm
         longest = max(len(p.ids) for p in prompts)
         width = bucket(max(len(p.ids) - same for p, (same, _) in zip(prompts, known, strict=True)), 16)
@@ -163,7 +160,7 @@ class Engine:
             shown = images_in(prompt.ids[:same], prompt.images, vlm.family)
             images.append(prompt.images[shown:])
         positions = vlm.family.positions(whole, stands, [p.images for p in prompts])[..., -width:].to(vlm.device)
-        cache, before = cache_of(vlm, known, room)
+        cache, before = cache_of(vlm, known)
         mask = torch.cat([before, mask.to(vlm.device)], 1)
         logits = vlm.logits(
             input_ids=ids.to(vlm.device),

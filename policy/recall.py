@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from transformers.cache_utils import DynamicLayer
 from policy.packing import Columns, bucket, common
 from policy.vlm import VLM
 
+ROOM = 32
+"""Columns by which keys and values grow at once."""
 LEAST = 16
 """Tokens from which on it is worth going on from an earlier row."""
 Layers = list[tuple[Tensor, Tensor]]
@@ -73,58 +75,67 @@ class Roomy(DynamicLayer):  # type: ignore[no-untyped-call]
     """A layer of a cache that keeps room for what comes, where transformers' copies everything for each new token.
 
     Attention takes the room with it, masked: keys and values lie in one piece only as a whole. They are kept in the
-    precision in which attention reads them, so that they are brought to it once.
+    precision in which attention reads them, so that they are brought to it once. What the engine does not ask for
+    (beams, cropping) is not supported.
     """
 
-    def __init__(self, room: int) -> None:
+    def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.room = room
-        self._whole: tuple[Tensor, Tensor] | None = None
+        self._whole: tuple[Tensor, ...] = ()
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         device = key_states.device.type
+        new: tuple[Tensor, ...] = (key_states, value_states)
         if torch.is_autocast_enabled(device):
-            dtype = torch.get_autocast_dtype(device)
-            key_states, value_states = key_states.to(dtype), value_states.to(dtype)
+            new = tuple(part.to(torch.get_autocast_dtype(device)) for part in new)
         if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        stands, new = self.get_seq_length(), key_states.shape[2]
-        if self._columns() < stands + new:
-            size = (*key_states.shape[:2], stands + new + self.room, key_states.shape[3])
+            self.lazy_initialization(*new)
+        stands, length = self.get_seq_length(), self.get_seq_length() + key_states.shape[2]
+        if self._columns() < length:
             # Zeros: what attention gives no weight must be a number all the same.
-            self._whole = key_states.new_zeros(size), value_states.new_zeros(size)
-            if stands:
-                for whole, part in zip(self._whole, (self.keys, self.values), strict=True):
-                    whole[:, :, :stands] = cast(Tensor, part)
-        assert self._whole is not None
-        for whole, part in zip(self._whole, (key_states, value_states), strict=True):
-            whole[:, :, stands : stands + new] = part
-        self.keys, self.values = (whole[:, :, : stands + new] for whole in self._whole)
-        return self._whole
+            sizes = [(*part.shape[:2], self._after(length), part.shape[3]) for part in new]
+            grown = tuple(part.new_zeros(size) for part, size in zip(new, sizes, strict=True))
+            for whole, known in zip(grown, self._whole, strict=False):
+                whole[:, :, :stands] = known[:, :, :stands]
+            self._whole = grown
+        for whole, part in zip(self._whole, new, strict=True):
+            whole[:, :, stands:length] = part
+        self._show(length)
+        keys, values = self._whole
+        return keys, values
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """How many columns attention will see, room included, and 0."""
-        length = self.get_seq_length() + query_length
-        return (length + self.room if self._columns() < length else self._columns()), 0
-
-    def _columns(self) -> int:
-        return 0 if self._whole is None else self._whole[0].shape[2]
+        return self._after(self.get_seq_length() + query_length), 0
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        super().batch_select_indices(indices)
-        self._whole = None  # what was selected is a copy, without room
+        length = self.get_seq_length()
+        self._whole = tuple(whole[indices] for whole in self._whole)
+        self._show(length)
+
+    def _columns(self) -> int:
+        return self._whole[0].shape[2] if self._whole else 0
+
+    def _after(self, length: int) -> int:
+        """Columns once ``length`` tokens are known. The first ones get no room: rows are selected from them anyway."""
+        if self._columns() >= length:
+            return self._columns()
+        return length + (ROOM if self._columns() else 0)
+
+    def _show(self, length: int) -> None:
+        self.keys, self.values = (whole[:, :, :length] for whole in self._whole)
 
 
-def empty_cache(vlm: VLM, room: int) -> DynamicCache:
-    """A cache for the model with room for so many tokens more than are prefilled."""
+def empty_cache(vlm: VLM) -> DynamicCache:
+    """A cache for the model, in which tokens that come one by one find room."""
     cache = DynamicCache(config=vlm.model.config.get_text_config())
-    cache.layers = [Roomy(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [Roomy() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 
-def cache_of(vlm: VLM, known: Sequence[tuple[int, Said | None]], room: int) -> tuple[DynamicCache, Tensor]:
+def cache_of(vlm: VLM, known: Sequence[tuple[int, Said | None]]) -> tuple[DynamicCache, Tensor]:
     """A cache that begins with so many tokens of earlier rows, aligned on the right, and its mask [B, P]."""
-    cache = empty_cache(vlm, room)
+    cache = empty_cache(vlm)
     width = bucket(max(same for same, _ in known), 16)
     mask = torch.zeros(len(known), width, dtype=torch.long, device=vlm.device)
     if not width:

@@ -54,6 +54,10 @@ def test_replies_that_are_no_action_and_entropy_that_collapses() -> None:
     fallen = [line(entropy=2.0)] * WINDOW + [line(entropy=0.1)] * WINDOW  # a twentieth
     assert "from 2 to 0.1 nats" in signs(fallen, WEIGHTS)["entropy"]
     assert signs([line(entropy=2.0)] * WINDOW + [line(entropy=0.5)] * WINDOW, WEIGHTS) == {}
+    # Judges learned alone before: those steps have no entropy, and the first window begins behind them.
+    judged = [{k: v for k, v in line().items() if k != "entropy"}] * 16 + fallen
+    forget(judged)
+    assert "from 2 to 0.1 nats" in signs(judged, WEIGHTS)["entropy"]
 
 
 @given(st.lists(st.tuples(*[st.sampled_from((0.02, 0.3, 0.6, 1.0))] * 3), min_size=1, max_size=8 * WINDOW))

@@ -32,6 +32,7 @@ from training.preferences import margins, preference_loss, ratio
 from training.rewards import RewardWeights, score
 from training.samples import samples_of
 from training.start import MissingCapability
+from training.trainee import Trainee
 from training.update import Learner, _Sums
 
 CONFIG = Config(reward={"task": 1.0}, beta=0.5, bf16=False, token_budget=64)
@@ -237,6 +238,13 @@ def test_judges_learn_before_the_policy_does(model: Path, tmp_path: Path) -> Non
     first, second = rows(tmp_path / "metrics.jsonl")
     assert first["critic/pairs"] > 0 and first["updates"] == 0 < second["updates"]
     assert not json.loads((tmp_path / "summary.json").read_text())["warnings"]
+
+
+def test_the_rate_falls_over_the_steps_in_which_the_policy_learns() -> None:
+    # Six steps, two of them the judges': the fall takes half of four, (6 − step) / 4 / .5 below 1.
+    trainee = Trainee.__new__(Trainee)
+    trainee.config, trainee.optimizer_steps = Config(steps=6, judge_steps=2, decay=0.5, warmup=1), 9
+    assert [trainee.rate_factor(step) for step in range(6)] == [1, 1, 1, 1, 1, 0.5]
 
 
 def test_what_cannot_be_compared_is_said_at_the_start(

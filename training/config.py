@@ -87,10 +87,11 @@ class Config:
     """λ of generalised advantage estimation, a decision. Only with a critic."""
     tie: float = 0.0
     """Episodes whose returns differ by no more than this are equally good to whoever prefers, and make no pair. Only
-    with dpo, sweet, rlhf, rlaif."""
+    with dpo, sweet and rlhf."""
     judge_steps: int = 0
-    """Steps at the start in which only the judges learn, from what the policy plays as it is: one that is paid by a
-    judge that knows nothing learns nonsense, and sooner than its judge learns better. Only with sweet, rlhf, rlaif."""
+    """So many of the steps, the first ones, in which only the judges learn, from what the policy plays as it is: one
+    that is paid by a judge that knows nothing learns nonsense, and sooner than its judge learns better. Only with
+    sweet, rlhf and rlaif."""
     beta: float = 0.1
     """How firmly direct preference methods hold the policy to where it started. Only with dpo and sweet."""
 
@@ -169,7 +170,8 @@ class Config:
                 raise ConfigError(f"{name} = {value}: must be a finite number")
         if self.judge_steps >= self.steps:
             raise ConfigError(
-                f"judge_steps = {self.judge_steps}: must be less than steps = {self.steps}, or the policy never learns"
+                f"judge_steps = {self.judge_steps}: must be less than steps = {self.steps}, or the policy never "
+                f"learns: --steps {self.judge_steps + 20}, or --judge-steps {self.steps // 3}"
             )
         if not self.world_timeout >= 0:
             raise ConfigError(
@@ -256,11 +258,11 @@ LONE = dataclasses.replace(GRPO, groups=128, group_size=1)
 PPO = dataclasses.replace(LONE, preset="ppo", algorithm="ppo", minibatches=2, gamma=0.99, clip_high=0.2)
 
 PREFERENCE = dataclasses.replace(
-    GRPO, groups=16, group_size=8, minibatches=1, reward={**GRPO.reward, "turn": -0.05}, tie=0.25
+    GRPO, groups=16, group_size=8, minibatches=1, reward={**GRPO.reward, "turn": -0.05}, tie=0.15
 )
 """For methods that learn from comparisons, of which larger groups make more: ``reward`` is then what somebody prefers
-by, success first and then the short path, and not what the policy is paid; a few turns more make no difference that a
-reward model could learn. Gradients of direct methods are exact for one optimiser step."""
+by, success first and then the short path, and not what the policy is paid; three turns more make no difference that
+matters, and every sub-goal does. Gradients of direct methods are exact for one optimiser step."""
 RLHF = dataclasses.replace(
     PREFERENCE,
     preset="rlhf",
@@ -287,7 +289,7 @@ PRESETS: dict[str, Config] = {
     "ppo_privileged": dataclasses.replace(PPO, preset="ppo_privileged", algorithm="ppo_privileged"),
     "dpo": dataclasses.replace(PREFERENCE, preset="dpo", algorithm="dpo"),
     "rlhf": RLHF,
-    "rlaif": dataclasses.replace(RLHF, preset="rlaif", algorithm="rlaif"),
+    "rlaif": dataclasses.replace(RLHF, preset="rlaif", algorithm="rlaif", tie=0.0),
     "sweet": dataclasses.replace(PREFERENCE, preset="sweet", algorithm="sweet"),
     "clone": dataclasses.replace(LONE, preset="clone", algorithm="clone"),
     "debug": dataclasses.replace(
@@ -322,7 +324,7 @@ SUMMARIES: dict[str, str] = {
     "ppo_turn": "as ppo, with advantages of tokens within turns (bi-level)",
     "ppo_privileged": "as ppo, with a critic that sees the world's state",
     "dpo": "preferred against other episodes of a group, directly; no reward is paid",
-    "rlhf": "PPO on a reward model that learns what is preferred, minus KL",
+    "rlhf": "PPO on a reward model that learns what is preferred, 16 steps before the policy, minus KL",
     "rlaif": "as rlhf, and a learned goal verifier says what is preferred",
     "sweet": "turns preferred by a critic that sees the world's state, directly",
     "clone": "supervised steps on expert episodes: the control",

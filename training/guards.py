@@ -65,7 +65,7 @@ def signs(lines: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> d
             "knows the codec"
         )
     if len(lines) >= 2 * WINDOW:
-        first, last = _mean(lines[:WINDOW], "entropy"), _mean(recent, "entropy")
+        first, last = _mean(lines[(begun := _begun(lines)) : begun + WINDOW], "entropy"), _mean(recent, "entropy")
         if last < COLLAPSE * first:
             found["entropy"] = (
                 f"entropy fell from {first:.3g} to {last:.3g} nats a token: the policy has stopped trying things. "
@@ -79,7 +79,13 @@ def signs(lines: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> d
 
 def forget(lines: list[Any]) -> None:
     """Drop, in place, what :func:`signs` looks at no more: a run of 50,000 steps held 100 MB of it."""
-    del lines[WINDOW : max(WINDOW, len(lines) - 2 * WINDOW)]
+    first = _begun(lines) + WINDOW
+    del lines[first : max(first, len(lines) - 2 * WINDOW)]
+
+
+def _begun(lines: Sequence[Mapping[str, Any]]) -> int:
+    """Steps before the policy first learned: judges may learn before it."""
+    return next((number for number, line in enumerate(lines) if "entropy" in line), 0)
 
 
 def _unseen(line: Mapping[str, Any]) -> str:

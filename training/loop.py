@@ -16,7 +16,7 @@ from training.pool import open_pool
 from training.rewards import score
 from training.rollout import collect
 from training.run import Run
-from training.samples import samples_of
+from training.samples import Sample, samples_of
 from training.start import alone, begin_folder, read_config, write_config
 
 
@@ -91,14 +91,16 @@ def train_rank(config: Config, out: Path, resume: Path | None, stop_at: int | No
                 episodes, dropped = whole_groups(played)
                 run.check(episodes, dropped)
             with run.timed("update"):
-                if algorithm.critic:
+                learns = run.done.step >= config.judge_steps
+                if algorithm.critic and learns:
                     learner.values(episodes)
                 if algorithm.direct:
                     learner.references(episodes)
                 figures = run.judge(episodes)
-                algorithm.credit(episodes, config)
-                learns = run.done.step >= config.judge_steps
-                samples = samples_of(episodes, algorithm.critic, learner.layout) if learns else []
+                samples: list[Sample] = []
+                if learns:
+                    algorithm.credit(episodes, config)
+                    samples = samples_of(episodes, algorithm.critic, learner.layout)
                 surrogate = not (algorithm.expert or algorithm.direct)
                 figures |= learner.update(samples, run.done.step, surrogate, sampled=not algorithm.expert)
             run.log(episodes, dropped, figures)

@@ -276,12 +276,12 @@ class Run:
         done = self.done
         if bad := next(filter(None, map(guards.bad_weight, self._trained())), ""):
             raise Diverged(f"step {done.step}: the weights {bad} are not finite; {self._last_good()}")
-        learned = figures["updates"] or figures["dropped"] or done.step <= self.config.judge_steps
-        done.flat_steps = 0 if learned else done.flat_steps + 1
+        judged = done.step <= self.config.judge_steps and any(figures[f"{name}/pairs"] for name in self.judges)
+        done.flat_steps = 0 if figures["updates"] or figures["dropped"] or judged else done.flat_steps + 1
         if done.flat_steps == guards.FLAT:
             mend = (
-                f"not learning: for {guards.FLAT} steps every group's episodes had the same return. Use easier or more "
-                "varied tasks, larger groups or a higher temperature, or begin with a better policy"
+                f"not learning: for {guards.FLAT} steps every group's episodes had one return (within --tie). "
+                "Use easier or more varied tasks, larger groups or a higher temperature, or begin with a better policy"
             )
             if not done.optimizer_steps:
                 self.summary()

@@ -64,9 +64,9 @@ class Trainee:
             group["lr"] = group["rate"] * self.rate_factor(step)
 
     def rate_factor(self, step: int) -> float:
-        """The schedule: linear rise over ``warmup`` optimiser steps, linear fall over the last ``decay`` of the run.
+        """The schedule: linear rise over ``warmup`` optimiser steps, and a linear fall to 0.
 
-        Of the run without its ``judge_steps``.
+        The fall takes the last ``decay`` of the steps in which the policy learns.
         """
         rise = min(1.0, (self.optimizer_steps + 1) / max(self.config.warmup, 1))
         left = (self.config.steps - step) / (self.config.steps - self.config.judge_steps)
