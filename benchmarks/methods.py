@@ -152,8 +152,8 @@ def write(out: Path, seeds: int) -> None:
         "success": ("held out, after", ".0%"),
         "rate": ("preferred to the base", ".0%"),
         "kl": ("KL to the base, nats a token", ".3f"),
-        "accuracy": ("reward model, held-out pairs", ".0%"),
-        "later": ("the same of the trained policy's", ".0%"),
+        "accuracy": ("reward model, new pairs of the base", ".0%"),
+        "later": ("of the policy", ".0%"),
         "steps": ("environment steps", ",.0f"),
     }
     lines = ["| " + " | ".join(["arm", "runs", *(head for head, _ in columns.values())]) + " |"]

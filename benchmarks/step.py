@@ -74,13 +74,16 @@ class Measured:
     """Of our time: of the passes forward alone, the tower's, those over prompts and those over single tokens."""
 
 
+NUMBERS = itertools.count()
+"""Of frames that are equal to none, nor to any of another measurement: features are remembered by these keys."""
+
+
 @contextmanager
 def alone(vlm: VLM, what: Alone) -> Iterator[None]:
     """Within, ``what`` is not as ours: no row is packed, no frame is equal to any other, caches are transformers'."""
-    numbers = itertools.count()
 
     def unique(_: Any) -> str:
-        return str(next(numbers))
+        return str(next(NUMBERS))
 
     with ExitStack() as changed:
         if what != "nothing":
