@@ -39,6 +39,6 @@ def test_methods_differ_from_grpo_where_they_should() -> None:
         "dpo": {**preference, "algorithm": "dpo"},
         "rlhf": {**rlhf, "algorithm": "rlhf"},
         "rlaif": {**{k: v for k, v in rlhf.items() if k != "tie"}, "algorithm": "rlaif"},
-        "sweet": {**preference, "algorithm": "sweet"},
+        "sweet": {**preference, "algorithm": "sweet", "judge_steps": 16, "steps": 46},
         "clone": {**lone, "algorithm": "clone"},
     }

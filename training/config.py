@@ -290,7 +290,7 @@ PRESETS: dict[str, Config] = {
     "dpo": dataclasses.replace(PREFERENCE, preset="dpo", algorithm="dpo"),
     "rlhf": RLHF,
     "rlaif": dataclasses.replace(RLHF, preset="rlaif", algorithm="rlaif", tie=0.0),
-    "sweet": dataclasses.replace(PREFERENCE, preset="sweet", algorithm="sweet"),
+    "sweet": dataclasses.replace(PREFERENCE, preset="sweet", algorithm="sweet", judge_steps=16, steps=46),
     "clone": dataclasses.replace(LONE, preset="clone", algorithm="clone"),
     "debug": dataclasses.replace(
         GRPO,
@@ -326,7 +326,7 @@ SUMMARIES: dict[str, str] = {
     "dpo": "preferred against other episodes of a group, directly; no reward is paid",
     "rlhf": "PPO on a reward model that learns what is preferred, 16 steps before the policy, minus KL",
     "rlaif": "as rlhf, and a learned goal verifier says what is preferred",
-    "sweet": "turns preferred by a critic that sees the world's state, directly",
+    "sweet": "turns preferred by a critic that sees the world's state and learns 16 steps before the policy, directly",
     "clone": "supervised steps on expert episodes: the control",
     "debug": "two tiny steps, to see that everything runs (seconds)",
 }
