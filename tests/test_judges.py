@@ -20,7 +20,7 @@ from policy.agent import dialect_of
 from policy.codecs import codec_named
 from policy.context import ContextBuilder
 from policy.packing import Row
-from policy.vlm import VLM
+from policy.vlm import BASE, VLM
 from tests.fake_worlds import SIDE, Strip
 from training import checkpoint, worlds
 from training.algorithms import ALGORITHMS
@@ -117,6 +117,23 @@ def test_dpos_credit_has_the_gradient_of_its_loss(model: Path) -> None:
         torch.testing.assert_close(got[name], gradient, atol=1e-6, rtol=1e-3)
 
 
+def test_turns_are_preferred_to_others_in_their_state_that_did_something_else(model: Path) -> None:
+    vlm = VLM.load(model).eval()
+    episodes = batch(vlm)
+    Learner(vlm, CONFIG, 8, VLM.load(model).eval()).references(episodes)
+    firsts = [e.decisions[0] for e in episodes]
+    for first, judged in zip(firsts, [3.0, 1.0, 2.0, 1.0, 2.0], strict=True):
+        first.terms["critic"] = judged
+    firsts[1].action = "wait"  # the best and the worst of the first group differ now; both of the second did the same
+    ALGORITHMS["sweet"].credit(episodes, CONFIG)
+    half = CONFIG.beta / 2  # the policy is its reference: margins of 0
+    for episode in episodes:
+        for decision in episode.decisions:
+            wanted = half if decision is firsts[0] else -half if decision is firsts[1] else 0.0
+            assert decision.advantages is not None
+            np.testing.assert_allclose(decision.advantages, wanted, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["reward_model", "verifier", "critic"])
 def test_a_judge_descends_its_preference_loss(model: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores come first; then the gradient, summed over micro-batches, is that of the mean loss over pairs."""
@@ -137,7 +154,9 @@ def test_a_judge_descends_its_preference_loss(model: Path, name: str, monkeypatc
     assert pairs == (5 if name == "verifier" else 2)
     assert of_episode.tolist() == ([1, -1, 1, 1, -1] if name == "verifier" else [1, -1, 0, 1, -1])
     scores = one._score(cases)
-    margin = margins(scores, of_episode[owner], pair_of[owner], pairs, CONFIG.beta if name == "critic" else 1.0)
+    turns = torch.tensor([owner.count(i) for i in owner])  # 1 where episodes are judged by their ends
+    beta = CONFIG.beta if name == "critic" else 1.0
+    margin = margins(scores / turns, of_episode[owner], pair_of[owner], pairs, beta)
     (preference_loss(margin).sum() / pairs).backward()  # type: ignore[no-untyped-call]
     wanted = gradients(one.vlm)
 
@@ -222,9 +241,9 @@ def test_judges_are_resumed_bit_for_bit(model: Path, tmp_path: Path) -> None:
     assert saved(straight) == saved(broken) and set(saved(straight)) == {"optimizer", "verifier", "reward_model_ai"}
 
 
-def test_judges_learn_before_the_policy_does(model: Path, tmp_path: Path) -> None:
+def test_judges_learn_before_the_policy_does(tmp_path: Path) -> None:
     """In the first of two steps the policy stands still, and it is no sign of a run that does not learn."""
-    config = strip(model, algorithm="sweet", judge_steps=1, steps=2)
+    config = strip(BASE, algorithm="sweet", judge_steps=1, steps=2)
 
     def weights(folder: Path) -> dict[str, Tensor]:
         return {name: p.clone() for name, p in VLM.load(folder).named_parameters()}
@@ -232,7 +251,7 @@ def test_judges_learn_before_the_policy_does(model: Path, tmp_path: Path) -> Non
     with pytest.raises(Interrupted):
         train(config, tmp_path, stop_at=1)
     begun = weights(checkpoint.model_folder(tmp_path))
-    assert all(torch.equal(begun[name], p) for name, p in weights(model).items())
+    assert all(torch.equal(begun[name], p) for name, p in weights(BASE).items())
     train(config, tmp_path, resume=tmp_path)
     assert any(not torch.equal(begun[name], p) for name, p in weights(checkpoint.find(tmp_path) / "model").items())
     first, second = rows(tmp_path / "metrics.jsonl")

@@ -27,8 +27,8 @@ class DirectPreference:
 
     summary: str
     level: Literal["episode", "turn"] = "episode"
-    """What is chosen or rejected: episodes of a group, by their returns; or turns of a group in one state, by what the
-    judge ``critic`` gave them (SWEET-RL, arXiv 2503.15478)."""
+    """What is chosen or rejected: episodes of a group, by their returns; or turns of a group in one state that did
+    different things there, by what the judge ``critic`` gave them (SWEET-RL, arXiv 2503.15478)."""
     critic: bool = False
     grouped: bool = True
     expert: bool = False
@@ -41,6 +41,8 @@ class DirectPreference:
         if self.level == "turn":
             states = [(t.group, d.state_key) for t in trajectories for d in t.decisions]
             pairs = ranked_pairs(terms_of(trajectories, "critic"), states)
+            did = [d.action for t in trajectories for d in t.decisions]
+            pairs = [(better, worse) for better, worse in pairs if did[better] != did[worse]]
             side, pair = sides(pairs, len(owner))
         else:
             pairs = ranked_pairs(returns_of(trajectories, config), [t.group for t in trajectories], config.tie)

@@ -8,8 +8,8 @@ judge            score                                             margin
 reward model     V of an episode's end (last frames, what was      score of the preferred episode of a group − the
                  asked and done)                                   other's (Bradley and Terry 1952)
 verifier         the same                                          ± the score: did the simulator say success?
-critic           A(o, c, a) of a turn: mean log π(a|o, c) − log    β · [Σ_turns A of the preferred episode − Σ of
-                 π_ref(a|o) over its tokens                        the other's] (SWEET-RL, arXiv 2503.15478)
+critic           A(o, c, a) of a turn: mean log π(a|o, c) − log    β · [mean A over the turns of the preferred
+                 π_ref(a|o) over its tokens                        episode − the other's] (SWEET-RL, 2503.15478)
 ===============  ================================================  =============================================
 
 In each training step a judge first scores the episodes, then learns from them. So the policy is paid by a judge that
@@ -152,8 +152,9 @@ class Judge(Trainee):
         of_episode, pair_of, pairs = self.kind.compare(trajectories, self.config)
         owner = np.array([case.owner for case in cases], np.int64)
         side, pair = of_episode[owner], pair_of[owner]
+        share = torch.from_numpy(1 / np.bincount(owner)[owner]).float()  # of its episode's mean
         beta = self.config.beta if self.kind.turns else 1.0
-        margin = margins(scores, side, pair, pairs, beta)
+        margin = margins(scores * share, side, pair, pairs, beta)
         right = float((margin > 0).sum() + 0.5 * (margin == 0).sum())
         unranked = float((~np.isfinite(rewards_of(trajectories))).sum())
         right, loss, count, unranked = all_reduce_sum([right, float(preference_loss(margin).sum()), pairs, unranked])
@@ -161,10 +162,11 @@ class Judge(Trainee):
         if unranked or not count:  # what has no return cannot be preferred: the pairs of the others are not its lesson
             return figures
         kept = np.flatnonzero(side)
-        learned, weights = [cases[i] for i in kept], pulls(scores, side, pair, pairs, beta)[kept]
-        norms = [self._descend(learned, weights / count, step)]
-        for _ in range(PASSES - 1):
-            weights = pulls(self._scores(learned), side[kept], pair[kept], pairs, beta)
+        learned, side, pair, share = [cases[i] for i in kept], side[kept], pair[kept], share[kept]
+        scores, norms = scores[kept], []
+        for number in range(PASSES):
+            scores = self._scores(learned) if number else scores
+            weights = share * pulls(scores * share, side, pair, pairs, beta)
             norms.append(self._descend(learned, weights / count, step))
         figures[f"{self.name}/dropped"] = float((~np.isfinite(norms)).sum())
         return figures | {f"{self.name}/accuracy": right / count, f"{self.name}/loss": loss / count}

@@ -91,9 +91,9 @@ def _add_episode(pairs: Pairs, trajectory: Trajectory, weights: RewardWeights) -
     _add(pairs, "episodes", 1)
 
 
-def flat_groups(trajectories: Iterable[Trajectory], weights: RewardWeights) -> list[int]:
-    """Groups whose episodes all had the same return, in the order in which they were played."""
-    return [group for group, spread in _spreads(trajectories, weights).items() if spread <= EQUAL]
+def flat_groups(trajectories: Iterable[Trajectory], weights: RewardWeights, tie: float = 0.0) -> list[int]:
+    """Groups whose episodes' returns all lie within ``tie`` (and rounding), in the order in which they were played."""
+    return [group for group, spread in _spreads(trajectories, weights).items() if spread <= tie + EQUAL]
 
 
 def _spreads(trajectories: Iterable[Trajectory], weights: RewardWeights) -> dict[int, float]:

@@ -186,7 +186,7 @@ class Run:
             return []
         first = (step * (1 + config.resample) + attempt) * config.groups
         latest, _ = whole_groups([t for t in played if t.group >= first])
-        flat = [group - first for group in flat_groups(latest, self.weights)]
+        flat = [group - first for group in flat_groups(latest, self.weights, config.tie)]
         return plan(config, self.task_ids, step, flat, attempt + 1)
 
     def _cpu_now(self) -> float:

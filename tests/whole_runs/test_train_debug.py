@@ -87,6 +87,9 @@ def test_groups_without_variance_are_played_again_and_counted(model: Path, tmp_p
     train(strip(model, steps=1, reward={}, resample=2), tmp_path / "flat")
     [flat] = lines(tmp_path / "flat")
     assert flat["episodes"] == 24 and flat["groups/without_variance"] == 1
+    # So is one whose differences are too small to prefer anything by.
+    train(strip(model, steps=1, algorithm="dpo", resample=2, tie=99.0), tmp_path / "ties")
+    assert lines(tmp_path / "ties")[0]["episodes"] == 24
     # Every reply's length is paid: the first groups already differ, and the run is the one without dynamic sampling.
     train(strip(model, steps=1, resample=2), tmp_path / "varied")
     train(strip(model, steps=1), tmp_path / "plain")
