@@ -11,9 +11,10 @@ turn-level DPO                 the same, of two replies to one turn
 SWEET-RL critic (2503.15478)   β · [mean over turns of A(chosen) − of A(rejected)], A_t = mean over tokens of x
 =============================  ===========================================================================
 
-where x = log π − log π_ref of a sampled token, and the critic's π sees the privileged state. Means over turns, where the
-paper has sums: the preferred episode of a group is mostly the shorter one, and a sum is ranked by lowering A of every
-turn, which says nothing of any. Pure functions over torch tensors; shapes as in ``losses.py``. Left out: label smoothing.
+where x = log π − log π_ref of a sampled token, and the critic's π sees the privileged state. Means over turns, where
+the paper has sums: the preferred episode of a group is mostly the shorter one, and a sum is ranked by lowering A of
+every turn, which says nothing of any. Pure functions over torch tensors; shapes as in ``losses.py``. Left out: label
+smoothing.
 
 A margin spans many rows, more than go through a model at once: :func:`pulls` gives the loss's gradient by each row's
 score, so that rows can be weighed with it and scored again in micro-batches.
@@ -54,7 +55,8 @@ def turn_advantage(logp_bt: Tensor, reference_bt: Tensor, mask_bt: Tensor) -> Te
 def margins(scores_b: Tensor, side: Indices, pair: Indices, pairs: int, beta: float = 1.0) -> Tensor:
     """β · (Σ scores of the chosen side − Σ scores of the rejected side) of each pair.
 
-    One row a side for a reward model, DPO and turn-level DPO; one row a turn, over their number, for the SWEET-RL critic.
+    One row a side for a reward model, DPO and turn-level DPO; one row a turn for the SWEET-RL critic, its score over
+    the number of the episode's turns.
 
     Args:
         scores_b: [B] rewards, ratios or turn advantages.
