@@ -131,7 +131,7 @@ class Spot:
 def scores(vlm: VLM, items: list[Item]) -> dict[str, list[float]]:
     """Greedy answers, judged."""
     context = ContextBuilder(dialect_of(vlm), Compact())
-    engine, sampling = Engine(vlm), Sampling(max_tokens=16, greedy=True)
+    engine, sampling = Engine(vlm), Sampling(0.0, max_tokens=16)
     found: dict[str, list[float]] = {}
     for start in range(0, len(items), BATCH):
         part = items[start : start + BATCH]

@@ -24,9 +24,14 @@ class Sampling:
     """How replies are drawn."""
 
     temperature: float = 1.0
-    """Above 0. Log-probs are those of the distribution at this temperature, also when ``greedy``."""
+    """Of the distribution from which tokens are drawn, and whose log-probs are kept; 0 takes the likeliest token, with
+    log-probs of temperature 1."""
     max_tokens: int = 24
-    greedy: bool = False
+
+    @property
+    def scale(self) -> float:
+        """What logits are divided by."""
+        return self.temperature or 1.0
 
 
 @dataclass(slots=True)
@@ -194,10 +199,8 @@ class Engine:
         rows = torch.tensor(_eights(range(count)), device=vlm.device)
         state.select(torch.tensor(which, device=vlm.device)[rows])
         for step in range(sampling.max_tokens):
-            distribution = vlm.distribution(
-                state.logits, torch.full_like(rows, sampling.temperature, dtype=torch.float)
-            )
-            token = _pick(distribution, uniforms[rows, step], sampling.greedy)
+            distribution = vlm.distribution(state.logits, torch.full_like(rows, sampling.scale, dtype=torch.float))
+            token = _pick(distribution, uniforms[rows, step], greedy=not sampling.temperature)
             ids[rows, step] = token
             logps[rows, step] = distribution.gather(1, token[:, None])[:, 0]
             done[rows] |= torch.isin(token, ends)
@@ -246,7 +249,7 @@ class Engine:
             images=images,
             text=str(self.vlm.tokenizer.decode(said.tolist(), skip_special_tokens=False)),
             logps=logps[:length].copy(),
-            temperature=sampling.temperature,
+            temperature=sampling.scale,
             weight_version=self.vlm.weight_version,
         )
 

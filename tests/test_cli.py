@@ -96,6 +96,8 @@ def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("eval --policy expart", "did you mean expert"),
         ("eval --policy expert --tasks sim", "sims"),
         ("eval --policy expert --episodes 0", "at least 1"),
+        ("eval --policy base --temperature -1", "--temperature -1.0: at least 0"),
+        ("play gui/click-button-v0 --policy base --temperature nan", "--temperature nan: at least 0"),
         ("report nowhere", "no run folder"),
         ("list --import no_such_module", "no_such_module"),
         ("report {run} --json {run}/config.json/a.json", "cannot be written"),
@@ -176,7 +178,7 @@ def test_train_resume_eval_play_report_with_a_module_of_ones_own(
 ) -> None:
     monkeypatch.delitem(sys.modules, "tests.fake_strip", raising=False)  # what another test imported registers no more
     run, own = tmp_path / "run", ("--import", "tests.fake_strip")
-    small = ("--ranks", 1, "--group-size", 4, "--eval-episodes", 2, "--reward.length", -0.01)
+    small = ("--ranks", 1, "--group-size", 4, "--eval-episodes", 2, "--eval-temperature", 0.5, "--reward.length", -0.01)
     words = ("train", "debug", *own, "--tasks", STRIP, "--policy", model, *small, "--steps", 1, "--out", run)
     assert handeye(*words, "--json", tmp_path / "train.json") == 0
     summary = read(tmp_path / "train.json")

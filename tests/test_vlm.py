@@ -56,7 +56,7 @@ def test_a_row_does_not_depend_on_its_batch(family: str, request: pytest.Fixture
 def test_greedy_tokens_are_those_of_transformers_generate(qwen: Path) -> None:
     vlm = VLM.load(qwen)
     asked = prompts(vlm, 3)
-    ours = Engine(vlm).generate(asked, Sampling(max_tokens=8, greedy=True), [0, 0, 0])
+    ours = Engine(vlm).generate(asked, Sampling(0.0, max_tokens=8), [0, 0, 0])
     stock: Any = AutoModelForImageTextToText.from_pretrained(qwen, dtype=torch.float32)
     family: Any = vlm.family
     for prompt, generation in zip(asked, ours, strict=True):

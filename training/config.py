@@ -143,9 +143,10 @@ class Config:
     # --- looking and saving
     eval_episodes: int = 100
     """Held-out episodes a task, before and after; 0 is none."""
-    eval_greedy: bool = False
-    """Evaluate the most likely reply instead of a sampled one. What is trained is what samples: a greedy policy that is
-    a little off does the same again for ever, which training never meets and so cannot mend (docs/log.md)."""
+    eval_temperature: float = 1.0
+    """Of the replies that are evaluated; 0 takes the likeliest. What is trained is what samples: a policy that always
+    takes the likeliest, a little off, does the same again for ever, which training never meets and so cannot mend
+    (docs/log.md)."""
     save_every: int = 1
     """Steps between checkpoints, and so the most that a kill can lose; there is always one of the start and one of the
     end. More where writing a model and its optimiser takes a while beside a step."""
@@ -162,7 +163,7 @@ class Config:
         for name in (*sizes, "save_every", "keep", "episodes_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
-        for name in ("resample", "eval_episodes", "ranks", "judge_steps", "tie"):
+        for name in ("resample", "eval_episodes", "eval_temperature", "ranks", "judge_steps", "tie"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be 0 or more")
         for name, value in dataclasses.asdict(self).items():

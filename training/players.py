@@ -35,7 +35,7 @@ class Manner:
     last_actions: int = 1
     conversation: bool = False
     temperature: float = 1.0
-    greedy: bool = False
+    """Of its replies, as the run evaluates them; 0 takes the likeliest."""
 
 
 def check_policy(policy: str, codec: str = "") -> None:
@@ -54,13 +54,13 @@ def check_policy(policy: str, codec: str = "") -> None:
         )
 
 
-def player(policy: str, codec: str = "", greedy: bool = False) -> tuple[Agent, Pieces | None]:
+def player(policy: str, codec: str = "", temperature: float | None = None) -> tuple[Agent, Pieces | None]:
     """The agent, and for a model the spelling of its tokens.
 
     Args:
         policy: a folder or one of :data:`POLICIES`.
         codec: overrides what a run knows of itself.
-        greedy: the likeliest replies, also where a run evaluates sampled ones.
+        temperature: likewise, of a model's replies; 0 takes the likeliest.
     """
     from policy import agent
 
@@ -70,10 +70,10 @@ def player(policy: str, codec: str = "", greedy: bool = False) -> tuple[Agent, P
         return agent.NoopAgent(), None
     if policy == "expert":
         return agent.ExpertAgent(codec_named(codec or "compact"), thought="words"), None
-    return _model(policy, codec, greedy)
+    return _model(policy, codec, temperature)
 
 
-def _model(policy: str, codec: str, greedy: bool) -> tuple[Agent, Pieces | None]:
+def _model(policy: str, codec: str, temperature: float | None) -> tuple[Agent, Pieces | None]:
     from policy.agent import VLMAgent, context_of
     from policy.engine import Sampling
     from policy.vlm import BASE, VLM
@@ -85,7 +85,7 @@ def _model(policy: str, codec: str, greedy: bool) -> tuple[Agent, Pieces | None]
     vlm = VLM.load(folder, device=device(), bf16=True)
     vlm.eval()
     context = context_of(vlm, chosen, manner.frames, manner.last_actions, manner.conversation)
-    sampling = Sampling(manner.temperature, chosen.max_tokens, greedy=greedy or manner.greedy)
+    sampling = Sampling(manner.temperature if temperature is None else temperature, chosen.max_tokens)
     return VLMAgent(vlm, chosen, context, sampling), pieces_of(BASE if folder == "base" else Path(folder))
 
 
@@ -99,5 +99,5 @@ def found(policy: str) -> tuple[str, Manner]:
     if not (folder.parent / checkpoint.STATE).is_file():
         return str(folder), Manner()
     c = checkpoint.load_config(folder.parent)
-    manner = Manner(c.codec, c.frames, c.last_actions, c.conversation, c.temperature, c.eval_greedy)
+    manner = Manner(c.codec, c.frames, c.last_actions, c.conversation, c.eval_temperature)
     return str(folder), manner

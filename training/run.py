@@ -156,8 +156,8 @@ class Run:
             if self.algorithm.expert
             else VLMAgent(self.vlm, codec, context, sampled)
         )
-        greedy = Sampling(config.temperature, codec.max_tokens, greedy=config.eval_greedy)
-        self.judged: Agent = VLMAgent(self.vlm, codec, context, greedy)
+        judged = Sampling(config.eval_temperature, codec.max_tokens)
+        self.judged: Agent = VLMAgent(self.vlm, codec, context, judged)
 
     def __enter__(self) -> Self:
         return self

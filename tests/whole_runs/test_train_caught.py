@@ -213,6 +213,6 @@ def test_a_model_whose_output_is_not_finite_has_no_success(model: Path) -> None:
     with torch.no_grad():
         next(vlm.parameters()).fill_(np.nan)
     codec = codec_named("compact")
-    agent = VLMAgent(vlm, codec, ContextBuilder(dialect_of(vlm), codec), Sampling(1.0, 4, greedy=True))
+    agent = VLMAgent(vlm, codec, ContextBuilder(dialect_of(vlm), codec), Sampling(0.0, 4))
     with pytest.raises(Unsound, match=r"not finite.* another checkpoint"):
         evaluate(agent, [Strip.task_id], "heldout", 1)

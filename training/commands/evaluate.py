@@ -8,8 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from episode import HandeyeError, Split
-from training.__main__ import UsageError
-from training.commands.options import Common, parse, percent, say, table
+from training.commands.options import Common, parse, percent, require_at_least, say, table
 
 FEW = 16
 """Episodes that are not worth starting more processes for."""
@@ -29,8 +28,8 @@ class EvalArgs(Common):
     """Episodes a task."""
     codec: str = ""
     """How the model writes its replies; a run knows its own, otherwise compact."""
-    greedy: bool = False
-    """The model's likeliest replies instead of sampled ones."""
+    temperature: float | None = None
+    """Of a model's replies, 0 for the likeliest; a run knows its own, otherwise 1."""
 
 
 def run(argv: list[str]) -> dict[str, Any]:
@@ -41,8 +40,8 @@ def run(argv: list[str]) -> dict[str, Any]:
 
     task_ids = resolve(args.tasks)
     check_policy(args.policy, args.codec)
-    if args.episodes < 1:
-        raise UsageError(f"--episodes {args.episodes}: at least 1")
+    require_at_least(1, episodes=args.episodes)
+    require_at_least(0, temperature=args.temperature)
     count = len(task_ids) * args.episodes
     result: dict[str, Any] = launch(evaluate_rank, (args, task_ids), 1 if count <= FEW else 0)
     rows = [
@@ -72,7 +71,7 @@ def evaluate_rank(args: EvalArgs, task_ids: list[str]) -> dict[str, Any]:
         open_pool(Config.world_timeout, args.imports) as pool,
         tqdm(unit="episode", disable=rank() != 0, dynamic_ncols=True) as bar,
     ):
-        agent, _ = player(args.policy, args.codec, args.greedy)
+        agent, _ = player(args.policy, args.codec, args.temperature)
 
         def turned(done: int, total: int) -> None:
             bar.total = total

@@ -12,6 +12,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from training.__main__ import UsageError
+
 T = TypeVar("T")
 
 
@@ -23,6 +25,17 @@ class Common:
     """Also write what is printed as JSON to this file."""
     imports: Annotated[tuple[str, ...], tyro.conf.arg(name="import", metavar="MODULE"), tyro.conf.UseAppendAction] = ()
     """First import a module of your own; may be given several times."""
+
+
+def require_at_least(least: float, **given: float | None) -> None:
+    """Complain about numbers among the options.
+
+    Raises:
+        UsageError: one is less than ``least``, or no number.
+    """
+    for name, value in given.items():
+        if value is not None and not value >= least:
+            raise UsageError(f"--{name} {value}: at least {least}")
 
 
 def parse(kind: type[T], argv: list[str], command: str, description: str, **options: Any) -> T:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from episode import HandeyeError, Outcome, Split, nearest
-from training.commands.options import Common, parse, say
+from training.commands.options import Common, parse, require_at_least, say
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class PlayArgs(Common):
     """Pools of words, colours, layouts and phrasings."""
     codec: str = ""
     """How the model writes its replies; a run knows its own, otherwise compact."""
-    greedy: bool = False
-    """The model's likeliest replies instead of sampled ones."""
+    temperature: float | None = None
+    """Of a model's replies, 0 for the likeliest; a run knows its own, otherwise 1."""
 
 
 def run(argv: list[str]) -> dict[str, Any]:
@@ -41,11 +41,12 @@ def run(argv: list[str]) -> dict[str, Any]:
     from training.rollout import EpisodeSpec, run_episodes
     from training.worlds import UnknownTask, all_tasks
 
+    require_at_least(0, temperature=args.temperature)
     check_suffix(args.out)
     check_policy(args.policy, args.codec)
     if args.task not in all_tasks():
         raise UnknownTask(f"no task {args.task!r}: {nearest(args.task, all_tasks())}")
-    agent, pieces = player(args.policy, args.codec, args.greedy)
+    agent, pieces = player(args.policy, args.codec, args.temperature)
     [trajectory] = run_episodes(agent, [EpisodeSpec(args.task, args.seed, args.split)], RETURN)
     broken = trajectory.outcome is Outcome.INFRA_ERROR
     if not broken:  # else there is nothing to see
