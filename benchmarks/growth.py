@@ -36,7 +36,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks.laboratory.__main__ import table
+from benchmarks.page import table
 from benchmarks.peers.harness import commit
 from benchmarks.point import Point, one_round, roofline, spread
 from benchmarks.stats import T_95

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.page import ROOT, put
+from benchmarks.page import ROOT, put, table
 from benchmarks.stats import t_interval, told
 from training.evaluate import wilson
 
@@ -71,8 +71,7 @@ def tables(out: Path, seeds: int) -> str:
         if (out / f"{preset}-{seed}" / "summary.json").is_file()
     }
     head = ["algorithm", "world", *(f"seed {s}" for s in range(seeds)), "n a task", "minutes"]
-    lines = ["| " + " | ".join(head) + " |"]
-    lines += ["|---" * (4 + seeds) + "|"]
+    lines = []
     for preset, name in PRESETS.items():
         mine = {s: found[preset, s] for s in range(seeds) if (preset, s) in found}
         for world, world_name in WORLDS.items() if mine else ():
@@ -85,24 +84,28 @@ def tables(out: Path, seeds: int) -> str:
             ]
             n = ", ".join(str(n) for n in sorted({t["after"]["n"] for s in mine.values() for t in s["tasks"].values()}))
             minutes = f"{np.mean([s['seconds'] for s in mine.values()]) / 60:.1f}"
-            lines.append("| " + " | ".join([name, world_name, *cells, n, minutes]) + " |")
-    lines += ["", "Success after training, one minus another with the same seed, mean of the pairs (95 % t interval):"]
-    lines += ["", differences(found), "", "By task, mean of the seeds:", ""]
+            lines.append([name, world_name, *cells, n, minutes])
     presets = [p for p in PRESETS if any((p, s) in found for s in range(seeds))]
-    lines += ["| " + " | ".join(["task", "before", *(PRESETS[p] for p in presets)]) + " |"]
-    lines += ["|---" * (2 + len(presets)) + "|"]
+    tasks = []
     for task in found[presets[0], 0]["tasks"]:
         values = [
             np.mean([run["tasks"][task][when]["success"] for (p, _), run in found.items() if p in among])
             for among, when in [(presets, "before"), *(([p], "after") for p in presets)]
         ]
-        lines.append("| " + " | ".join([f"`{task}`", *(f"{v:.0%}" for v in values)]) + " |")
-    return "\n".join(lines)
+        tasks.append([f"`{task}`", *(f"{v:.0%}" for v in values)])
+    parts = [
+        table(head, lines),
+        "Success after training, one minus another with the same seed, mean of the pairs (95 % t interval):",
+        differences(found),
+        "By task, mean of the seeds:",
+        table(["task", "before", *(PRESETS[p] for p in presets)], tasks),
+    ]
+    return "\n\n".join(parts)
 
 
 def differences(found: dict[tuple[str, int], dict[str, Any]]) -> str:
     """Markdown: success after training, one preset minus another, over the seeds that both have."""
-    lines = ["| points | " + " | ".join(WORLDS.values()) + " | pairs |", "|---" * (2 + len(WORLDS)) + "|"]
+    lines = []
     for other, preset in combinations(PRESETS, 2):
         seeds = [seed for p, seed in found if p == preset and (other, seed) in found]
         if len(seeds) < 2:
@@ -113,8 +116,8 @@ def differences(found: dict[tuple[str, int], dict[str, Any]]) -> str:
                 np.array([world_mean(found[p, s], world, "after")[0] for s in seeds]) for p in (preset, other)
             )
             cells.append(told(t_interval(100 * (ours - theirs)), "+.1f"))
-        lines.append("| " + " | ".join([f"{PRESETS[preset]} − {PRESETS[other]}", *cells, str(len(seeds))]) + " |")
-    return "\n".join(lines)
+        lines.append([f"{PRESETS[preset]} − {PRESETS[other]}", *cells, str(len(seeds))])
+    return table(["points", *WORLDS.values(), "pairs"], lines)
 
 
 def smooth(values: NDArray[np.float64], window: int = 5) -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.learning import rows
-from benchmarks.page import ROOT, put
+from benchmarks.page import ROOT, put, table
 from benchmarks.stats import Interval, t_interval, told
 from policy.agent import VLMAgent, context_of
 from policy.codecs import codec_named
@@ -156,12 +156,11 @@ def write(out: Path, seeds: int) -> None:
         "later": ("of the policy", ".0%"),
         "steps": ("environment steps", ",.0f"),
     }
-    lines = ["| " + " | ".join(["arm", "runs", *(head for head, _ in columns.values())]) + " |"]
-    lines.append("|---" * (2 + len(columns)) + "|")
-    for arm, found in collected(out, seeds).items():
-        cells = [cell(found.get(name), form) for name, (_, form) in columns.items()]
-        lines.append("| " + " | ".join([arm, f"{found['runs'][0]:.0f}", *cells]) + " |")
-    put("methods", "\n".join(lines))
+    lines = [
+        [arm, f"{found['runs'][0]:.0f}", *(cell(found.get(name), form) for name, (_, form) in columns.items())]
+        for arm, found in collected(out, seeds).items()
+    ]
+    put("methods", table(["arm", "runs", *(head for head, _ in columns.values())], lines))
 
 
 def main() -> None:

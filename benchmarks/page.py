@@ -1,4 +1,4 @@
-"""Tables that experiments write into ``docs/results.md``, each between markers of its own."""
+"""Tables that experiments make and write into ``docs/results.md``, each between markers of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results.md"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Markdown."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
 def put(name: str, text: str, page: Path = RESULTS) -> None:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from benchmarks.learning import rows
 from benchmarks.methods import on_one_task
-from benchmarks.page import ROOT, put
+from benchmarks.page import ROOT, put, table
 from benchmarks.stats import t_interval, told
 from training.config import PRESETS, Config
 from training.loop import train
@@ -123,10 +123,10 @@ def pairs(out: Path, name: str, seeds: int) -> list[tuple[dict[str, float], dict
     return found
 
 
-def table(out: Path, seeds: int) -> str:
+def told_pairs(out: Path, seeds: int) -> str:
     """Markdown: two lines an effect, and their difference."""
     head = ["effect", "arm", "pairs", "before", "after, held out", "while training", "steps to 80 %", "reached"]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    lines = []
     for name, effect in EFFECTS.items():
         both = pairs(out, name, seeds)
         if not both:
@@ -136,18 +136,18 @@ def table(out: Path, seeds: int) -> str:
             before, after, area, steps, reached = arms[number].T
             cells = [f"{before.mean():.0%}", f"{after.mean():.0%}", f"{area.mean():.0%}", f"{np.median(steps):,.0f}"]
             cells.append(f"{reached.sum():.0f} of {len(both)}")
-            lines.append("| " + " | ".join([name, label, str(len(both)), *cells]) + " |")
+            lines.append([name, label, str(len(both)), *cells])
         gain = arms[1] - arms[0]
         gains = [told(t_interval(gain[:, column]), "+.1%") for column in (1, 2)]
         ratio = np.exp(t_interval(np.log(arms[1][:, 3] / arms[0][:, 3])))
         cells = ["difference, ratio of steps", "", "", *gains, told(ratio.tolist(), ".2f"), ""]
-        lines.append("| " + " | ".join([name, *cells]) + " |")
-    return "\n".join(lines)
+        lines.append([name, *cells])
+    return table(head, lines)
 
 
 def write(out: Path, seeds: int) -> None:
     """Put the table between the markers of ``docs/results.md``."""
-    put("pairs", table(out, seeds))
+    put("pairs", told_pairs(out, seeds))
 
 
 def main() -> None:

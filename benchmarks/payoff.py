@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.learning import rows
 from benchmarks.methods import on_one_task, outcomes
-from benchmarks.page import ROOT, put
+from benchmarks.page import ROOT, put, table
 from benchmarks.stats import interval, told
 from training import checkpoint
 from training.config import PRESETS, Config
@@ -111,12 +111,12 @@ def write(out: Path) -> None:
     """Put the table between the markers of ``docs/results.md``, and draw the figure."""
     lines = collected(out)
     head = ["base", "task", "before", "after RL", "after cloning", "RL − cloning, points", "CPU s each"]
-    text = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    text = []
     for line in lines:
         cells = [line["policy"], f"`{line['task']}`", *(f"{line[a]:.0%}" for a in (BEFORE, *ARMS))]
         cells += [told([100 * v for v in line["difference"]], "+.0f")]
-        text.append("| " + " | ".join([*cells, f"{line['cpu_seconds']:.0f}"]) + " |")
-    put("payoff", "\n".join([*text, "", "![reinforcement learning against cloning](media/payoff.png)"]))
+        text.append([*cells, f"{line['cpu_seconds']:.0f}"])
+    put("payoff", f"{table(head, text)}\n\n![reinforcement learning against cloning](media/payoff.png)")
     plot(lines, ROOT / "docs" / "media" / "payoff.png")
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from benchmarks import stats
 from benchmarks.laboratory import curves, quality
-from benchmarks.laboratory.__main__ import span, table
+from benchmarks.laboratory.__main__ import span
 from benchmarks.laboratory.chain import ACTIONS, Chain, exact, gradients, play, softmax, success
 from benchmarks.laboratory.estimators import ESTIMATORS, gigpo, grpo
+from benchmarks.page import table
 
 
 def test_one_place_and_one_step_by_hand() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.laboratory import curves, quality
-from benchmarks.page import ROOT, put
+from benchmarks.page import ROOT, put, table
 from benchmarks.stats import told
 
 OUT = ROOT / "runs" / "laboratory"
@@ -44,10 +44,6 @@ def run_all(out: Path) -> dict[str, dict[str, Any]]:
             aside.rename(path)
         found[name] = json.loads(path.read_text())
     return found
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
 def span(cell: list[float], digits: int = 2) -> str:
