@@ -168,11 +168,11 @@ def test_dpo_pulls_chosen_up_and_rejected_down_by_hand() -> None:
 
 def test_sweet_pairs_turns_in_one_state_by_the_critic() -> None:
     # Three episodes of a group begin in s; the critic ranks 2, 0, −1: best with worst, at margin 0 ± β/2, the middle is
-    # left out. Then u twice in different groups, and v twice with equal scores: no pair.
+    # left out. Then u twice in different groups, v twice with equal scores, and w twice with the same action: no pair.
     def judged(*turns: tuple[str, float], group: int = 0) -> Trajectory:
         made = episode(*(spoken(0, -1, key=key) for key, _ in turns), group=group)
         for d, (_, given) in zip(made.decisions, turns, strict=True):
-            d.terms["critic"] = given
+            d.terms["critic"], d.action = given, "wait" if d.state_key == "w" else f"say {given}"
         return made
 
     episodes = [
@@ -181,13 +181,13 @@ def test_sweet_pairs_turns_in_one_state_by_the_critic() -> None:
         judged(("s", 0.0)),
         judged(("u", 9.0), group=1),
         judged(("u", 3.0), group=2),
+        judged(("w", 5.0), group=3),
+        judged(("w", 1.0), group=3),
     ]
     assert credited("sweet", *episodes, config=dataclasses.replace(CONFIG, beta=0.5)) == [
         [[0.25] * 2, [0] * 2],
         [[-0.25] * 2, [0] * 2],
-        [[0] * 2],
-        [[0] * 2],
-        [[0] * 2],
+        *[[[0] * 2]] * 5,
     ]
 
 

@@ -117,23 +117,6 @@ def test_dpos_credit_has_the_gradient_of_its_loss(model: Path) -> None:
         torch.testing.assert_close(got[name], gradient, atol=1e-6, rtol=1e-3)
 
 
-def test_turns_are_preferred_to_others_in_their_state_that_did_something_else(model: Path) -> None:
-    vlm = VLM.load(model).eval()
-    episodes = batch(vlm)
-    Learner(vlm, CONFIG, 8, VLM.load(model).eval()).references(episodes)
-    firsts = [e.decisions[0] for e in episodes]
-    for first, judged in zip(firsts, [3.0, 1.0, 2.0, 1.0, 2.0], strict=True):
-        first.terms["critic"] = judged
-    firsts[1].action = "wait"  # the best and the worst of the first group differ now; both of the second did the same
-    ALGORITHMS["sweet"].credit(episodes, CONFIG)
-    half = CONFIG.beta / 2  # the policy is its reference: margins of 0
-    for episode in episodes:
-        for decision in episode.decisions:
-            wanted = half if decision is firsts[0] else -half if decision is firsts[1] else 0.0
-            assert decision.advantages is not None
-            np.testing.assert_allclose(decision.advantages, wanted, atol=1e-6)
-
-
 @pytest.mark.parametrize("name", ["reward_model", "verifier", "critic"])
 def test_a_judge_descends_its_preference_loss(model: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores come first; then the gradient, summed over micro-batches, is that of the mean loss over pairs."""
