@@ -123,7 +123,7 @@ def pairs(out: Path, name: str, seeds: int) -> list[tuple[dict[str, float], dict
     return found
 
 
-def told_pairs(out: Path, seeds: int) -> str:
+def tables(out: Path, seeds: int) -> str:
     """Markdown: two lines an effect, and their difference."""
     head = ["effect", "arm", "pairs", "before", "after, held out", "while training", "steps to 80 %", "reached"]
     lines = []
@@ -147,7 +147,7 @@ def told_pairs(out: Path, seeds: int) -> str:
 
 def write(out: Path, seeds: int) -> None:
     """Put the table between the markers of ``docs/results.md``."""
-    put("pairs", told_pairs(out, seeds))
+    put("pairs", tables(out, seeds))
 
 
 def main() -> None:

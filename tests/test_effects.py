@@ -100,7 +100,7 @@ def test_a_table_of_pairs_by_hand(tmp_path: Path) -> None:
         line = {"success/gui": 0.9, "success/sims": 0.7, "env_steps": steps}
         (run / "metrics.jsonl").write_text((json.dumps(line) + "\n") * 5)
     (tmp_path / "critic-arm-0-2").mkdir()  # a pair that is not finished
-    lines = pairs.told_pairs(tmp_path, 3).splitlines()
+    lines = pairs.tables(tmp_path, 3).splitlines()
     assert lines[2] == "| critic-arm | V(o) | 2 | 10% | 40% | 80% | 400 | 2 of 2 |"
     assert lines[3] == "| critic-arm | V(o, c) | 2 | 10% | 70% | 80% | 500 | 2 of 2 |"
     assert (
