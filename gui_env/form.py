@@ -18,7 +18,11 @@ from gui_env.toolkit.widget import Widget
 from gui_env.world import Draw, Goal, GuiWorld, say
 
 CONFIRM: dict[Split, tuple[str, ...]] = {
-    "train": ("Save", "OK", "Apply", "Done", "Accept", "Submit", "Update", "Set", "Send", "Yes", "Keep", "Use"),
+    "train": (
+        *("Save", "OK", "Apply", "Done", "Accept", "Submit", "Update", "Set", "Send", "Yes", "Keep", "Use", "Create"),
+        *("Add", "Store", "Next", "Go", "Ready", "Commit", "Publish", "Post", "Book", "Order", "Approve", "Agree"),
+        *("Proceed", "Share", "Choose", "Upload", "Record", "Pay", "Start", "Check", "Take it", "Go ahead", "Log it"),
+    ),
     "heldout": ("Confirm", "Finish"),
 }
 """Captions of the button that confirms: so many that one has to go by its place and colour, not by its word."""

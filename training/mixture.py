@@ -87,29 +87,28 @@ class Recipe:
     """Asked of one picture."""
     copies: int = 2
     """Of the questions of a screen, how many are about typing what is quoted, without a look at the picture."""
-    demos: float = 0.35
+    demos: float = 0.5
     """Share of pictures that come from experts at work in a task; the others come from the galleries."""
     practice: dict[str, float] = field(
         default_factory=lambda: {
+            "gui/click-icon-v0": 3.0,
             "gui/set-checkboxes-v0": 4.0,
             "gui/type-text-v0": 2.0,
             "gui/scroll-select-v0": 3.0,
-            "gui/login-form-v0": 0.5,
-            "gui/dismiss-popup-v0": 0.3,
             "sims/push-to-zone-v0": 3.0,
             "sims/reach-v0": 0.5,
             "sims/touch-color-v0": 0.5,
-            "sims/put-in-bowl-v0": 1.0,
+            "sims/put-in-bowl-v0": 2.0,
         }
     )
     """How often experts work at a task, relative to the others; 1 where it is not named.
 
-    What is hard to see is shown often; what is mostly acting is shown little, and left to reinforcement learning.
+    What is hard to see, or hard to do, is shown often.
     """
     mistakes: float = 0.15
     """Share of an expert's decisions that are executed wrongly, so that recovery is seen; the label stays right. Few:
     recovery, too, is for reinforcement learning to teach."""
-    haste: float = 0.5
+    haste: float = 0.2
     """Share of the decisions for which the demonstrator is in haste: it skips one, and does what the expert would do
     after it (presses before it has filled in, lets go before it is there). That is what is shown and learned. So the
     base knows every move, but not that thoroughness pays: reward has to teach it that. 0 is experts alone."""

@@ -86,7 +86,7 @@ class PretrainConfig:
     """Share of the run, at its end, over which the learning rates fall linearly to 2 %."""
     clip: float = 1.0
     dense_weight: float = 1.0
-    skill_weights: dict[str, float] = field(default_factory=lambda: {"act": 3.0, "checked": 3.0, "tick": 3.0})
+    skill_weights: dict[str, float] = field(default_factory=lambda: {"act": 4.0, "checked": 3.0, "tick": 3.0})
     """Weight of a skill's questions against the others, 1 where it is not named: there is one ``act`` a picture, and a
     yes or no is one token among many."""
     dense_widgets: tuple[int, int] = (6, 14)

@@ -27,11 +27,14 @@ PHRASES: dict[Split, tuple[str, ...]] = {
     ),
 }
 USER: dict[Split, tuple[str, ...]] = {
-    "train": ("User", "Name", "Login", "Email", "Nick", "Member", "Client"),
+    "train": ("User", "Name", "Login", "Email", "Nick", "Member", "Client", "Mail", "Alias", "Handle", "Phone", "Guest"),
     "heldout": ("Account", "User name"),
 }
 SUBMIT: dict[Split, tuple[str, ...]] = {
-    "train": ("Log in", "Sign in", "Submit", "OK", "Log on", "Next", "Start", "Join", "Connect", "Open"),
+    "train": (
+        *("Log in", "Sign in", "Submit", "OK", "Log on", "Next", "Start", "Join", "Connect", "Open", "Go", "Proceed"),
+        *("Access", "Begin", "Send", "Ready", "Come in", "Let me in", "Unlock", "Check in", "Login", "Done"),
+    ),
     "heldout": ("Enter", "Go on"),
 }
 ALIGN = ("left", "center", "right")

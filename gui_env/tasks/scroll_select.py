@@ -27,7 +27,10 @@ PHRASES: dict[Split, tuple[str, ...]] = {
     ),
 }
 TITLES: dict[Split, tuple[str, ...]] = {
-    "train": ("Files", "Songs", "Cities", "People", "Notes", "Teams", "Rooms", "Orders", "Mails"),
+    "train": (
+        *("Files", "Songs", "Cities", "People", "Notes", "Teams", "Rooms", "Orders", "Mails", "Letters", "Streets"),
+        *("Events", "Fruits", "Tasks", "Shops", "Pets", "Trips"),
+    ),
     "heldout": ("Books", "Places", "Games"),
 }
 

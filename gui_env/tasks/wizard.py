@@ -29,7 +29,10 @@ PHRASES: dict[Split, tuple[str, ...]] = {
     ),
 }
 HEADS: dict[Split, tuple[tuple[str, str, str], ...]] = {
-    "train": (("Name", "Plan", "City"), ("User", "Size", "Team"), ("Owner", "Type", "Place")),
+    "train": (
+        *(("Name", "Plan", "City"), ("User", "Size", "Team"), ("Owner", "Type", "Place"), ("Title", "Mode", "Area")),
+        *(("Member", "Tariff", "Street"), ("Guest", "Color", "Room"), ("Client", "Kind", "Branch")),
+    ),
     "heldout": (("Person", "Class", "Town"), ("Label", "Level", "Zone")),
 }
 """What the pages ask for: a text, an option, a pick."""
