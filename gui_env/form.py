@@ -20,8 +20,8 @@ from gui_env.world import Draw, Goal, GuiWorld, say
 CONFIRM: dict[Split, tuple[str, ...]] = {
     "train": (
         *("Save", "OK", "Apply", "Done", "Accept", "Submit", "Update", "Set", "Send", "Yes", "Keep", "Use", "Create"),
-        *("Add", "Store", "Next", "Go", "Ready", "Commit", "Publish", "Post", "Book", "Order", "Approve", "Agree"),
-        *("Proceed", "Share", "Choose", "Upload", "Record", "Pay", "Start", "Check", "Take it", "Go ahead", "Log it"),
+        *("Add", "Store", "Next", "Go", "Ready", "Commit", "Publish", "Post", "Book", "Order", "Print", "Agree"),
+        *("Share", "Choose", "Upload", "Record", "Pay", "Start", "Check", "Take it", "Log it"),
     ),
     "heldout": ("Confirm", "Finish"),
 }
