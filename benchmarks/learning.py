@@ -9,7 +9,6 @@ run. Then writes the tables between the markers of ``docs/results.md`` and ``doc
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.page import ROOT, put, table
+from benchmarks.page import ROOT, experiment, put, table
 from benchmarks.stats import t_interval, told
 from training.evaluate import wilson
 
@@ -161,10 +160,7 @@ def write(out: Path, seeds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "learning")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--report-only", action="store_true")
+    parser = experiment(__doc__, "learning", 3)
     options = parser.parse_args()
     if not options.report_only:
         run_all(options.out, options.seeds)

@@ -17,7 +17,6 @@ between the markers of ``docs/results.md``.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 from pathlib import Path
@@ -27,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.learning import rows
-from benchmarks.page import ROOT, put, table
+from benchmarks.page import experiment, put, table
 from benchmarks.stats import Interval, t_interval, told
 from policy.agent import VLMAgent, context_of
 from policy.codecs import codec_named
@@ -164,13 +163,10 @@ def write(out: Path, seeds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = experiment(__doc__, "methods", 5)
     parser.add_argument("--only", nargs="+", choices=[*ARMS], default=[*ARMS], metavar="ARM")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "methods")
-    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--starts", type=int, default=200)
-    parser.add_argument("--report-only", action="store_true")
     options = parser.parse_args()
     if not options.report_only:
         run_all(options.out, options.seeds, options.steps, options.starts, tuple(options.only))

@@ -1,11 +1,21 @@
-"""Tables that experiments make and write into ``docs/results.md``, each between markers of its own."""
+"""What experiments share: their command line, and tables in ``docs/results.md``, each between markers of its own."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results.md"
+
+
+def experiment(doc: str | None, name: str, seeds: int) -> argparse.ArgumentParser:
+    """The command line of an experiment whose runs go to ``runs/NAME``: ``--out``, ``--seeds``, ``--report-only``."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / name)
+    parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("--report-only", action="store_true")
+    return parser
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

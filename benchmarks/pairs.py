@@ -17,7 +17,6 @@ between the markers of ``docs/results.md``.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 
 from benchmarks.learning import rows
 from benchmarks.methods import on_one_task
-from benchmarks.page import ROOT, put, table
+from benchmarks.page import experiment, put, table
 from benchmarks.stats import t_interval, told
 from training.config import PRESETS, Config
 from training.loop import train
@@ -151,11 +150,8 @@ def write(out: Path, seeds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = experiment(__doc__, "pairs", 5)
     parser.add_argument("--only", nargs="+", choices=[*EFFECTS], default=[*EFFECTS], metavar="NAME")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "pairs")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--report-only", action="store_true")
     options = parser.parse_args()
     if not options.report_only:
         run_all(options.out, tuple(options.only), options.seeds)

@@ -14,7 +14,6 @@ writes the table between the markers of ``docs/results.md`` and ``docs/media/pay
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ import numpy as np
 
 from benchmarks.learning import rows
 from benchmarks.methods import on_one_task, outcomes
-from benchmarks.page import ROOT, put, table
+from benchmarks.page import ROOT, experiment, put, table
 from benchmarks.stats import interval, told
 from training import checkpoint
 from training.config import PRESETS, Config
@@ -121,14 +120,11 @@ def write(out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = experiment(__doc__, "payoff", 1)
     parser.add_argument("--policies", nargs="+", default=["base"], metavar="base|FOLDER")
     parser.add_argument("--tasks", default=PRESETS["default"].tasks)
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "payoff")
-    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--starts", type=int, default=200)
-    parser.add_argument("--report-only", action="store_true")
     o = parser.parse_args()
     if not o.report_only:
         run_all(o.out, tuple(o.policies), resolve(o.tasks), o.seeds, o.steps, o.starts)
