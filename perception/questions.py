@@ -67,9 +67,9 @@ def screen_questions(
                 questions.append(Question("field", f'Where is the field "{o.label}"?', centre(o)))
             else:
                 questions.append(Question("value", f'Read the field "{o.label}"', f'"{_value(o)}"'))
-        elif drawn and draw > 0.85:
+        elif drawn and rng.random() < len(drawn) / (len(drawn) + len(readable)):
             o = drawn[rng.integers(len(drawn))]
-            if draw < 0.95:
+            if draw < 0.7:
                 questions.append(Question("point", f"Where is the {o.color} {o.label}?", centre(o)))
             else:
                 questions.append(Question("name", f"What is at {centre(o, 0.5)}", o.label))

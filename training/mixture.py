@@ -85,7 +85,7 @@ class Recipe:
     camera: int = 96
     questions: int = 10
     """Asked of one picture."""
-    copies: int = 2
+    copies: int = 1
     """Of the questions of a screen, how many are about typing what is quoted, without a look at the picture."""
     demos: float = 0.5
     """Share of pictures that come from experts at work in a task; the others come from the galleries."""
