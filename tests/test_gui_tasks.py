@@ -1,4 +1,4 @@
-"""Every GUI task: rewards, endings, experts, snapshots in another process, what is told; and what the first four do."""
+"""Every GUI task: rewards, endings, experts, snapshots in another process, what is told."""
 
 import hashlib
 import json
@@ -19,11 +19,8 @@ from numpy.typing import NDArray
 from episode import Action, Outcome, Split, WorldError, screen_action
 from gui_env import TASKS
 from gui_env.tasks import click_button
-from gui_env.tasks.dismiss_popup import DismissPopup
-from gui_env.tasks.login_form import LoginForm
-from gui_env.tasks.scroll_select import ScrollSelect
 from gui_env.world import GuiWorld
-from tests.gui import act, begun, press
+from tests.gui import act, begun
 
 ROOT = Path(__file__).parent.parent
 EVERY = pytest.mark.parametrize("task_id", sorted(TASKS))
@@ -164,130 +161,6 @@ def test_doing_nothing_is_truncated_and_done_too_early_fails(task_id: str) -> No
     world.reset(seed=1)
     _, terminated, _, info = act(world, "done")
     assert terminated and info["outcome"] is Outcome.FAILURE
-
-
-def test_click_button_fails_on_another_button() -> None:
-    world = begun(click_button.ClickButton, 3)
-    wrong = next(b for b in world.buttons if b is not world.target)
-    reward, terminated, _, info = press(world, wrong)
-    assert terminated and info["outcome"] is Outcome.FAILURE and reward == 0
-    world.reset(seed=3)
-    _, terminated, _, info = act(world, "click", x=1, y=1)
-    assert not terminated, "beside every button"
-    assert press(world, world.target)[3]["success"]
-
-
-def login(server: bool) -> LoginForm:
-    """An episode in which the server is slow, or not."""
-    for seed in range(50):
-        world = begun(LoginForm, seed)
-        if (world.latency > 0.3) == server:
-            assert isinstance(world, LoginForm)
-            return world
-    raise AssertionError
-
-
-def test_login_subgoals_come_and_go() -> None:
-    world = login(server=False)
-    press(world, world.fields[0])
-    reward, _, _, info = act(world, "type", text=world.user)
-    assert info["subgoals"] == {"user": True, "password": False, "submitted": False}
-    assert reward == pytest.approx(1 / 3)
-    reward, _, _, info = act(world, "type", text="x")
-    assert not info["subgoals"]["user"] and reward == pytest.approx(-1 / 3)
-    act(world, "key", text="backspace")
-    act(world, "key", text="tab")
-    _, _, _, info = act(world, "type", text=world.password)
-    assert info["subgoals"] == {"user": True, "password": True, "submitted": False}
-    reward, terminated, _, info = act(world, "key", text="enter")
-    assert terminated and info["success"] and reward == pytest.approx(1 + 1 / 3)
-
-
-def test_login_with_wrong_credentials_fails() -> None:
-    world = login(server=False)
-    press(world, world.fields[0])
-    act(world, "type", text="wrong")
-    _, terminated, _, info = press(world, world.desk.widget("login"))
-    assert terminated and info["outcome"] is Outcome.FAILURE
-
-
-def test_login_waits_for_the_server() -> None:
-    world = login(server=True)
-    for field, text in zip(world.fields, (world.user, world.password), strict=True):
-        press(world, field)
-        act(world, "type", text=text)
-    _, terminated, _, info = press(world, world.desk.widget("login"))
-    assert not terminated and world.status.text == "Please wait" and not info["subgoals"]["submitted"]
-    assert world.expert().actions[0]["kind"] == screen_action("wait")["kind"]
-    act(world, "type", text="zzz")
-    assert world.right(), "the form is locked"
-    act(world, "wait")
-    if not world.over:
-        act(world, "wait")
-    assert world.status.text == "Welcome" and world.solved()
-
-
-def test_the_password_is_not_shown() -> None:
-    world = login(server=False)
-    press(world, world.fields[1])
-    act(world, "type", text=world.password)
-    thing = next(o for o in world.scene() if o.name == "password")
-    assert thing.text is None and world.password not in json.dumps(dict(thing.state))
-    assert thing.state["length"] == len(world.password)
-
-
-def test_scroll_select() -> None:
-    world = begun(ScrollSelect, 0)
-    assert not world.visible()
-    x, y = world.middle(world.list)
-    toward = 3 if world.item.rect.y0 > world.list.offset else -3
-    for _ in range(5):
-        _, _, _, info = act(world, "scroll", x=x, y=y, scroll=toward)
-        if info["subgoals"]["visible"]:
-            break
-    assert info["progress"] == 0.5
-    _, _, _, info = act(world, "scroll", x=x, y=y, scroll=-10 if toward > 0 else 10)
-    assert info["progress"] == 0 and info["terms"]["subgoal"] == -0.5
-    other = next(row for row in world.list.rows if row is not world.item and world.desk.find(row))
-    _, terminated, _, info = press(world, other)
-    assert terminated and info["outcome"] is Outcome.FAILURE
-
-
-@pytest.mark.parametrize("at_once", [True, False])
-def test_dismiss_popup(at_once: bool) -> None:
-    world = next(w for seed in range(30) if (w := begun(DismissPopup, seed)).at_once == at_once)
-    if not at_once:
-        assert not world.desk.is_open("popup")
-        _, _, _, info = press(world, world.target)
-        assert info["progress"] == 0, "the first click is lost"
-    assert world.desk.is_open("popup")
-    x, y = world.desk.windows["window"].rect.x0 + 1, world.middle(world.target)[1]
-    for button in world.buttons:
-        spot = world.desk.find(button)
-        if not world.popup.rect.meets(spot.rect):
-            x, y = spot.rect.center
-    _, terminated, _, info = act(world, "click", x=x, y=y)
-    assert not terminated and info["progress"] == 0, "beneath the popup nothing answers"
-    _, _, _, info = press(world, world.exit)
-    assert info["subgoals"] == {"dismissed": True, "pressed": False}
-    assert press(world, world.target)[3]["success"]
-
-
-def test_the_popups_other_button_keeps_one_waiting() -> None:
-    world = next(w for s in range(99) if (w := begun(DismissPopup, s)).at_once and len(w.popup.children) == 4)
-    press(world, world.desk.widget("popup/other"))
-    press(world, world.exit)
-    assert world.desk.is_open("popup") and world.text.text == "Please wait"
-    act(world, "wait")
-    act(world, "wait")
-    assert not world.desk.is_open("popup")
-    assert press(world, world.target)[3]["success"]
-
-
-def test_the_popup_covers_the_target() -> None:
-    for seed in range(40):
-        world = begun(DismissPopup, seed)
-        assert world.popup.rect.has(*world.middle(world.target))
 
 
 # --- words
