@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 import gui_env
@@ -188,6 +190,26 @@ def test_a_run_learns_writes_a_model_and_resumes(small: PretrainConfig, tmp_path
     AutoModelForImageTextToText.from_pretrained(out / "model")
     card = write_card(out, "handeye pretrain").read_text()
     assert "Held-out scores at step 6" in card and "6 of 6 steps" in card
+
+
+def test_what_is_saved_keeps_a_share_of_what_it_began_with(small: PretrainConfig, tmp_path: Path) -> None:
+    small = replace(small, recipe=Recipe(demos=0.0))  # a resumed run draws other moments of experts
+    pretrain(replace(small, steps=1), tmp_path / "first")
+    config = replace(small, steps=2, dense_steps=0, init=str(tmp_path / "first" / "model"), init_share=0.25)
+    out = tmp_path / "second"
+    pretrain(replace(config, steps=1), out)
+    pretrain(config, out, resume=True)
+    key = "model.visual.patch_embed.proj.weight"
+    began, saved = (load_file(path / "model" / "model.safetensors")[key] for path in (tmp_path / "first", out))
+    trained = load_file(out / "state.safetensors")[f"model::{key}"]
+    # 3/4 of the way from the start to what was trained, from where the run itself went on, and not from the mean.
+    torch.testing.assert_close(saved, 0.25 * began + 0.75 * trained)
+    assert not torch.equal(saved, trained)
+    pretrain(replace(config, init_share=0.0), tmp_path / "other")
+    whole = load_file(tmp_path / "other" / "state.safetensors")[f"model::{key}"]
+    assert torch.equal(trained, whole)
+    with pytest.raises(PretrainError, match="that --init names"):
+        pretrain(replace(small, init_share=0.5), tmp_path / "none")
 
 
 def test_nothing_to_resume_is_an_error(small: PretrainConfig, tmp_path: Path) -> None:
