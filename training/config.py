@@ -236,8 +236,8 @@ GRPO = Config(
         "gui/dismiss-popup-v0": 0.8,
         "sims/reach-v0": 0.3,
         "sims/touch-color-v0": 0.8,
-        "sims/push-to-zone-v0": 1.5,
-        "sims/put-in-bowl-v0": 2.0,
+        "sims/push-to-zone-v0": 0.3,
+        "sims/put-in-bowl-v0": 1.6,
     },
     steps=30,
     # As many episodes from twice the starts of 16 groups of 8: what a step learns depends less on which starts it drew.
