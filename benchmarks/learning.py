@@ -92,18 +92,16 @@ def tables(out: Path, seeds: int) -> str:
             for among, when in [(presets, "before"), *(([p], "after") for p in presets)]
         ]
         tasks.append([f"`{task}`", *(f"{v:.0%}" for v in values)])
-    parts = [
-        table(head, lines),
-        "Success after training, one minus another with the same seed, mean of the pairs (95 % t interval):",
-        differences(found),
-        "By task, mean of the seeds:",
-        table(["task", "before", *(PRESETS[p] for p in presets)], tasks),
-    ]
+    parts = [table(head, lines)]
+    if pairs := differences(found):
+        caption = "Success after training, one minus another with the same seed, mean of the pairs (95 % t interval):"
+        parts += [caption, pairs]
+    parts += ["By task, mean of the seeds:", table(["task", "before", *(PRESETS[p] for p in presets)], tasks)]
     return "\n\n".join(parts)
 
 
 def differences(found: dict[tuple[str, int], dict[str, Any]]) -> str:
-    """Markdown: success after training, one preset minus another, over the seeds that both have."""
+    """Markdown: success after training, one preset minus another, over the seeds that both have; empty without two."""
     lines = []
     for other, preset in combinations(PRESETS, 2):
         seeds = [seed for p, seed in found if p == preset and (other, seed) in found]
@@ -116,7 +114,7 @@ def differences(found: dict[tuple[str, int], dict[str, Any]]) -> str:
             )
             cells.append(told(t_interval(100 * (ours - theirs)), "+.1f"))
         lines.append([f"{PRESETS[preset]} − {PRESETS[other]}", *cells, str(len(seeds))])
-    return table(["points", *WORLDS.values(), "pairs"], lines)
+    return table(["points", *WORLDS.values(), "pairs"], lines) if lines else ""
 
 
 def smooth(values: NDArray[np.float64], window: int = 5) -> NDArray[np.float64]:

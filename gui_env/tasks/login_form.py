@@ -27,7 +27,20 @@ PHRASES: dict[Split, tuple[str, ...]] = {
     ),
 }
 USER: dict[Split, tuple[str, ...]] = {
-    "train": ("User", "Name", "Login", "Email", "Nick", "Member", "Client", "Mail", "Alias", "Handle", "Phone", "Guest"),
+    "train": (
+        "User",
+        "Name",
+        "Login",
+        "Email",
+        "Nick",
+        "Member",
+        "Client",
+        "Mail",
+        "Alias",
+        "Handle",
+        "Phone",
+        "Guest",
+    ),
     "heldout": ("Account", "User name"),
 }
 SUBMIT: dict[Split, tuple[str, ...]] = {
