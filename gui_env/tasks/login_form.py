@@ -28,18 +28,8 @@ PHRASES: dict[Split, tuple[str, ...]] = {
 }
 USER: dict[Split, tuple[str, ...]] = {
     "train": (
-        "User",
-        "Name",
-        "Login",
-        "Email",
-        "Nick",
-        "Member",
-        "Client",
-        "Mail",
-        "Alias",
-        "Handle",
-        "Phone",
-        "Guest",
+        *("User", "Name", "Login", "Email", "Nick", "Member", "Client"),
+        *("Mail", "Alias", "Handle", "Phone", "Guest"),
     ),
     "heldout": ("Account", "User name"),
 }
