@@ -208,6 +208,8 @@ def test_what_is_saved_keeps_a_share_of_what_it_began_with(small: PretrainConfig
     pretrain(replace(config, init_share=0.0), tmp_path / "other")
     whole = load_file(tmp_path / "other" / "state.safetensors")[f"model::{key}"]
     assert torch.equal(trained, whole)
+    with pytest.raises(PretrainError, match="without --init-share"):
+        pretrain(replace(config, steps=3), tmp_path / "other", resume=True)
     with pytest.raises(PretrainError, match="that --init names"):
         pretrain(replace(small, init_share=0.5), tmp_path / "none")
 

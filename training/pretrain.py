@@ -132,7 +132,7 @@ class Pretrainer:
         self.heads = DenseHeads(vision.hidden_size, vision.out_hidden_size, self._classes())
         self.optimizers = self._optimizers()
         self.kinds = self._token_kinds()
-        self.start: dict[str, Tensor] = {}
+        self.initial: dict[str, Tensor] = {}
         """What ``init_share`` takes its share from, by parameter; empty where there is none."""
         self.stage = 0
         self.location_accuracy = 0.1
@@ -196,10 +196,10 @@ class Pretrainer:
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """The model with the share of what it began with, to be probed and saved; then as it was trained."""
-        trained = {k: v.detach().clone() for k, v in self.vlm.model.named_parameters() if self.start}
+        trained = {k: v.detach().clone() for k, v in self.vlm.model.named_parameters() if self.initial}
         with torch.no_grad():
             for key in trained:
-                self.vlm.model.get_parameter(key).lerp_(self.start[key], self.config.init_share)
+                self.vlm.model.get_parameter(key).lerp_(self.initial[key], self.config.init_share)
             yield
             for key, tensor in trained.items():
                 self.vlm.model.get_parameter(key).copy_(tensor)
@@ -372,6 +372,8 @@ def pretrain(config: PretrainConfig, out: Path, resume: bool = False) -> None:
         raise PretrainError(f"{out} holds a pretraining run already: give --resume True, or another --out")
     if not 0 <= config.init_share < 1 or (config.init_share and not config.init):
         raise PretrainError(f"--init-share {config.init_share}: a share in [0, 1) of the model that --init names")
+    if resume and config.init_share and not (out / START).is_file():
+        raise PretrainError(f"{out} kept nothing of what it began with (no {START}): resume it without --init-share")
     distributed.barrier()
     if distributed.rank() == 0:
         out.mkdir(parents=True, exist_ok=True)
@@ -390,7 +392,7 @@ def pretrain(config: PretrainConfig, out: Path, resume: bool = False) -> None:
         if distributed.rank() == 0 and not resume:
             save_file({k: v.detach().clone() for k, v in trainer.vlm.model.named_parameters()}, out / START)
         distributed.barrier()
-        trainer.start = load_file(out / START)
+        trainer.initial = load_file(out / START)
     if resume:
         tensors = load_file(out / STATE)
         first, trainer.stage = (int(n) for n in tensors.pop("counters").tolist())
