@@ -25,7 +25,9 @@ CONFIRM: dict[Split, tuple[str, ...]] = {
     ),
     "heldout": ("Confirm", "Finish"),
 }
-"""Captions of the button that confirms: so many that one has to go by its place and colour, not by its word."""
+"""Captions of the button that confirms: many, so that one learns to go by its place and colour and not by its word.
+
+These are still too few for that (docs/results.md, what of the held-out split is hard)."""
 RESET = "Reset"
 SHOWN = 4
 """Options that an open dropdown shows at once: not fewer than experts scroll by."""
