@@ -41,7 +41,7 @@ from training.rewards import RewardWeights, total
 from training.rollout import EpisodeSpec, run_episodes
 
 TASK = "gui/type-text-v0"
-"""On which the base fails in a third of the episodes, mostly by haste (the one before, of docs/results.md, in four of
+"""On which the base fails in a third of the episodes (the one before, of docs/results.md, by haste in four of
 five), so that there is something to learn and to prefer."""
 EPISODES = 64
 """Episodes a step."""
