@@ -69,7 +69,11 @@ HISTORIES = {
     "4 frames": Point(groups=2, turns=20, frames=4, learns=False),
     "conversation": Point(groups=2, turns=20, conversation=True, learns=False),
 }
-ROOFLINES = {"base": Point(groups=4, group_size=8), "100M": Point("100M", turns=2)}
+ROOFLINES = {
+    "base": Point(groups=4, group_size=8),
+    "100M": Point("100M", turns=2),
+    "100M, 64 replies": Point("100M", turns=2, groups=4, group_size=8),
+}
 NAMES = (*GROWTH, "turn-20", "roofline")
 
 

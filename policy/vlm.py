@@ -217,6 +217,11 @@ class VLM(nn.Module):
             raise ModelError(f"{type(self.model).__name__} has no vision tower that could be frozen: train all of it")
         tower.requires_grad_(False)
 
+    def freeze_embeddings(self) -> None:
+        """Train everything but what makes vectors of tokens and tokens of vectors."""
+        self.model.get_input_embeddings().requires_grad_(False)
+        self.head.requires_grad_(False)
+
     def see_privileged(self, size: int) -> None:
         """Let log-probs depend on the privileged state: the LM head reads h + f(h, c), with f = 0 at first.
 

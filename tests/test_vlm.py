@@ -150,6 +150,17 @@ def test_any_family_can_be_trained_without_its_vision_tower(llava: Path) -> None
     assert "vision_tower" not in trained and "language_model" in trained
 
 
+@pytest.mark.parametrize("family", ["qwen", "llava"])
+def test_embeddings_and_head_can_be_left_as_they_are(family: str, request: pytest.FixtureRequest) -> None:
+    vlm = VLM.load(request.getfixturevalue(family))
+    vlm.freeze_embeddings()
+    prompt = ContextBuilder(dialect_of(vlm), Compact()).compose((frame(0),), "hello")
+    vlm(vlm.collate([Row(prompt.ids, np.array([20, 21], np.int32), prompt.images)])).logps.sum().backward()
+    learned = {name for name, p in vlm.model.named_parameters() if p.grad is not None}
+    assert any("layers.0.mlp" in name for name in learned)
+    assert not any("embed_tokens" in name or "lm_head" in name for name in learned)
+
+
 def test_features_are_remembered_until_the_weights_change(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vlm = VLM.load(qwen)
     calls: list[int] = []

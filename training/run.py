@@ -130,6 +130,8 @@ class Run:
         vlm = VLM.load(folder, value_head=value_head, device=device(), bf16=self.config.bf16, privileged=seen)
         if not self.config.train_vision:
             vlm.freeze_vision()
+        if not self.config.train_embeddings:
+            vlm.freeze_embeddings()
         vlm.eval()
         return vlm
 

@@ -94,8 +94,8 @@ class Trainee:
             what = ("lacks", "trains") if other[0] in trained else ("holds", "does not train")
             raise CheckpointError(
                 f"the checkpoint's optimiser {what[0]} {other[0]}, which this run {what[1]}: it was written with "
-                "another --algorithm or --train-vision. Resume without those options, or begin a new run from its "
-                "model folder with --policy"
+                "another --algorithm, --train-vision or --train-embeddings. Resume without those options, or begin a "
+                "new run from its model folder with --policy"
             )
         for key, tensor in tensors.items():
             name, kind = key.split("::")
