@@ -21,7 +21,7 @@ from policy.families import Family
 from policy.packing import Row, pack, shared
 from policy.vlm import VLM
 from tests.toy_models import frame
-from training.pretrain import Exchange, Packed
+from training.pretrainer import Exchange, Packed
 from training.samples import micro_batches
 
 TEXT = cast(

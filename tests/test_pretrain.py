@@ -25,7 +25,8 @@ from sims.arm import WORKSPACE
 from training import worlds
 from training.card import write_card
 from training.mixture import DemoStream, Mixture, Recipe, ahead, point
-from training.pretrain import PretrainConfig, PretrainError, learning_rate_scale, pretrain
+from training.pretrain import PretrainError, pretrain
+from training.pretrainer import PretrainConfig, learning_rate_scale
 
 BUTTON = SceneObject(
     name="b",

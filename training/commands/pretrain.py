@@ -9,7 +9,8 @@ from typing import Annotated
 import tyro
 
 from training.commands.options import Common, parse, say
-from training.pretrain import PretrainConfig, pretrain
+from training.pretrain import pretrain
+from training.pretrainer import PretrainConfig
 
 
 @dataclass(frozen=True)
