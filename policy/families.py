@@ -50,6 +50,9 @@ class Family(Protocol):
     def sharing(self, uses: Sequence[Collection[str]]) -> Iterator[int]:
         """Count through micro-batches that show frames by these keys: see :meth:`policy.frames.Features.sharing`."""
 
+    def share(self, other: Family) -> None:
+        """Take the other's vision tower, where it is the same and does not learn: a frame is encoded once for both."""
+
     def forget(self) -> None:
         """Drop remembered features, so that what comes depends on nothing before it."""
 
@@ -87,6 +90,9 @@ class GenericFamily:
     def sharing(self, uses: Sequence[Collection[str]]) -> Iterator[int]:
         """Nothing is shared: the generic path leaves all of this to the model."""
         yield from range(len(uses))
+
+    def share(self, other: Family) -> None:
+        """Nothing is shared."""
 
     def forget(self) -> None:
         """Nothing is remembered."""
@@ -217,6 +223,14 @@ class Qwen3VLFamily:
 
     def sharing(self, uses: Sequence[Collection[str]]) -> Iterator[int]:
         return self.features.sharing(uses)
+
+    def share(self, other: Family) -> None:
+        if not isinstance(other, Qwen3VLFamily):
+            return
+        mine, theirs = (list(f.model.model.visual.parameters()) for f in (self, other))
+        learns = any(p.requires_grad for p in theirs)
+        if not learns and len(mine) == len(theirs) and all(map(torch.equal, mine, theirs)):
+            self.model.model.visual, self.features = other.model.model.visual, other.features
 
     def forget(self) -> None:
         self.features.forget()

@@ -14,8 +14,8 @@ from policy.agent import dialect_of
 from policy.codecs.compact import Compact
 from policy.context import ContextBuilder, Prompt
 from policy.engine import Engine, Sampling
-from policy.families import GenericFamily, ModelError
-from policy.frames import chunks
+from policy.families import GenericFamily, ModelError, Qwen3VLFamily
+from policy.frames import Features, chunks
 from policy.packing import Row
 from policy.vlm import VLM
 from tests.toy_models import frame
@@ -148,6 +148,31 @@ def test_any_family_can_be_trained_without_its_vision_tower(llava: Path) -> None
     vlm(vlm.collate([Row(prompt.ids, np.array([20, 21], np.int32), prompt.images)])).logps.sum().backward()
     trained = {name.split(".")[1] for name, p in vlm.model.named_parameters() if p.grad is not None}
     assert "vision_tower" not in trained and "language_model" in trained
+
+
+def features(vlm: VLM) -> Features:
+    assert isinstance(vlm.family, Qwen3VLFamily)
+    return vlm.family.features
+
+
+def test_models_with_one_frozen_tower_encode_a_frame_once_between_them(qwen: Path) -> None:
+    policy, alone, other = (VLM.load(qwen) for _ in range(3))
+    other.family.share(policy.family)
+    assert features(other) is not features(policy), "a tower that learns is nobody else's"
+    policy.freeze_vision()
+    other.family.share(policy.family)
+    calls: list[int] = []
+    policy.model.model.visual.register_forward_hook(lambda _, args, out: calls.append(len(args[0])))
+    prompt = ContextBuilder(dialect_of(policy), Compact()).compose((frame(1),), "hello")
+    rows = [Row(prompt.ids, np.array([20, 21], np.int32), prompt.images)]
+    policy(policy.collate(rows))
+    torch.testing.assert_close(other(other.collate(rows)).logps, alone(alone.collate(rows)).logps, atol=0, rtol=0)
+    assert len(calls) == 1
+    with torch.no_grad():
+        next(iter(alone.model.model.visual.parameters())).add_(1)
+    before = features(alone)
+    alone.family.share(policy.family)
+    assert features(alone) is before, "another tower"
 
 
 @pytest.mark.parametrize("family", ["qwen", "llava"])

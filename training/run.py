@@ -145,6 +145,7 @@ class Run:
         reference = None
         if config.kl or self.algorithm.direct:
             reference = self._load(config.policy).requires_grad_(False)
+            reference.family.share(self.vlm.family)
         self.origin = _digest([reference]) if reference is not None else ""
         """Of the weights that the policy is compared with; no checkpoint holds them."""
         self.learner = Learner(self.vlm, config, codec.max_tokens, reference, self._seen())
