@@ -179,7 +179,7 @@ def trainer(options: Options) -> tuple[Any, dict[str, Any]]:
     vlm = open_model(options.model)
     codec, context = context_of(vlm, options)
     agent = VLMAgent(vlm, codec, context, Sampling(1.0, codec.max_tokens))
-    config = replace(GRPO, preset="bench", bf16=False, minibatches=1, warmup=1, steps=10**6, learning_rate=1e-5)
+    config = replace(GRPO, preset="bench", bf16=False, kl=0.0, minibatches=1, warmup=1, steps=10**6, learning_rate=1e-5)
     learner, algorithm = Learner(vlm, config, codec.max_tokens), ALGORITHMS[config.algorithm]
     ClickBox.horizon = options.turns
     worlds.TASKS[TASK] = ClickBox
