@@ -213,8 +213,10 @@ def draw(found: dict[str, Any], path: Path) -> None:
     if "roofline" in found:
         panel = free.pop(0)
         for number, (model, r) in enumerate(found["roofline"]["models"].items()):
-            at = np.arange(len(r["shares"])) + 0.4 * number
-            panel.bar(at, r["shares"].values(), 0.4, label=model, tick_label=list(r["shares"]))
+            wide = 0.8 / len(found["roofline"]["models"])
+            at = np.arange(len(r["shares"])) + wide * number
+            panel.bar(at, r["shares"].values(), wide, label=model)
+        panel.set_xticks(np.arange(len(r["shares"])) + 0.3, list(r["shares"]))
         panel.tick_params(axis="x", rotation=30, labelsize=7)
         panel.set(title="useful FLOPs", ylim=(0, 1))
     for panel in panels.flat:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.page import ROOT, experiment, put, table
 from benchmarks.stats import t_interval, told
+from episode import HandeyeError
 from training.evaluate import wilson
 
 EPISODES = 200
@@ -69,6 +70,8 @@ def tables(out: Path, seeds: int) -> str:
         for seed in range(seeds)
         if (out / f"{preset}-{seed}" / "summary.json").is_file()
     }
+    if len({frozenset(run["tasks"]) for run in found.values()}) > 1:
+        raise HandeyeError(f"the runs in {out} are not all of the same tasks: remove those that were made before")
     head = ["algorithm", "world", *(f"seed {s}" for s in range(seeds)), "n a task", "minutes"]
     lines = []
     for preset, name in PRESETS.items():

@@ -4,7 +4,8 @@
                                 [--report-only]
 
 For each base and task, the algorithm of the preset ``default`` trains on that task alone, and the preset ``clone``
-trains on its expert's episodes until it has spent the same CPU time. Both policies and the base then play the same
+trains on its expert's episodes until it has spent the same CPU time (all but the vision tower, and held to nothing;
+``default`` leaves embeddings and head alone and is held to the base). Both policies and the base then play the same
 held-out starts, sampled. What is compared, by what the base achieved before: success after the one minus success after
 the other, with a bootstrap 95 % interval over the starts.
 

@@ -4,7 +4,8 @@ Episodes are collected once with the shipped base (groups of eight from one star
 backward passes over all their turns, and the generation of all their replies, are timed on them: with everything
 shared, with every row on its own, and with every row on its own and transformers' own attention and cache in place of
 ours (the plain path). ``python -m benchmarks.step``. The last kind is a step of the default run: its
-episodes, and its vision tower left as it is, so that updates take the features that the rollout computed.
+episodes, its tower, embeddings and head left as they are, so that updates take the features that the rollout computed;
+the policy's own passes, without those of the base that it is held to.
 """
 
 from __future__ import annotations
@@ -221,6 +222,7 @@ def main(groups: int = 2, turns: int = 3, policy: str = "base", out: Path = Path
             specs = plan(config, resolve(config.tasks), 0)
             for model in (vlm, plain):
                 model.freeze_vision()
+                model.freeze_embeddings()
         episodes = collect(VLMAgent(vlm, codec, context, sampling), specs, batch=config.batch)
         rows = [row_of(e, d, i) for e in episodes for d in e.decisions for i in range(len(d.generations))]
         for model in (vlm, plain):

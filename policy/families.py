@@ -50,8 +50,11 @@ class Family(Protocol):
     def sharing(self, uses: Sequence[Collection[str]]) -> Iterator[int]:
         """Count through micro-batches that show frames by these keys: see :meth:`policy.frames.Features.sharing`."""
 
-    def share(self, other: Family) -> None:
-        """Take the other's vision tower, where it is the same and does not learn: a frame is encoded once for both."""
+    def take_tower(self, other: Family) -> None:
+        """See through the other's vision tower and remember with it, where it is the same and frozen for good.
+
+        A frame is then encoded once for both models, which have to compute in one precision.
+        """
 
     def forget(self) -> None:
         """Drop remembered features, so that what comes depends on nothing before it."""
@@ -91,8 +94,8 @@ class GenericFamily:
         """Nothing is shared: the generic path leaves all of this to the model."""
         yield from range(len(uses))
 
-    def share(self, other: Family) -> None:
-        """Nothing is shared."""
+    def take_tower(self, other: Family) -> None:
+        """Nothing is taken: the generic path leaves encoding to the model."""
 
     def forget(self) -> None:
         """Nothing is remembered."""
@@ -224,13 +227,17 @@ class Qwen3VLFamily:
     def sharing(self, uses: Sequence[Collection[str]]) -> Iterator[int]:
         return self.features.sharing(uses)
 
-    def share(self, other: Family) -> None:
-        if not isinstance(other, Qwen3VLFamily):
+    def take_tower(self, other: Family) -> None:
+        if not isinstance(other, Qwen3VLFamily) or self._sight() != other._sight():
             return
         mine, theirs = (list(f.model.model.visual.parameters()) for f in (self, other))
-        learns = any(p.requires_grad for p in theirs)
-        if not learns and len(mine) == len(theirs) and all(map(torch.equal, mine, theirs)):
+        if not any(p.requires_grad for p in theirs) and all(map(torch.equal, mine, theirs)):
             self.model.model.visual, self.features = other.model.model.visual, other.features
+
+    def _sight(self) -> list[Any]:
+        """All but weights that decides how a frame is encoded."""
+        vision: Any = self.model.config.vision_config
+        return [vision.to_dict(), self.image_processor.image_mean, self.image_processor.image_std]
 
     def forget(self) -> None:
         self.features.forget()

@@ -218,7 +218,7 @@ class VLM(nn.Module):
         tower.requires_grad_(False)
 
     def freeze_embeddings(self) -> None:
-        """Train everything but what makes vectors of tokens and tokens of vectors."""
+        """Leave the token embeddings and the head as they are."""
         self.model.get_input_embeddings().requires_grad_(False)
         self.head.requires_grad_(False)
 

@@ -23,7 +23,15 @@ def test_methods_differ_from_grpo_where_they_should() -> None:
     lone = {"groups": 128, "group_size": 1}
     ppo = {**lone, "minibatches": 2, "gamma": 0.99, "clip_high": 0.2}
     reward = {"task": 1.0, "subgoal": 1.0, "invalid": -0.1, "turn": -0.05}
-    preference = {"groups": 16, "group_size": 8, "minibatches": 1, "reward": reward, "tie": 0.15, "kl": 0.0}
+    preference = {
+        "groups": 16,
+        "group_size": 8,
+        "minibatches": 1,
+        "reward": reward,
+        "tie": 0.15,
+        "kl": 0.0,
+        "train_embeddings": True,
+    }
     rlhf = {**preference, "minibatches": 2, "gamma": 0.99, "clip_high": 0.2, "kl": 0.05, "judge_steps": 16, "steps": 46}
     assert {name: changed(name) for name in PRESETS if name not in ("grpo", "debug")} == {
         "default": {"algorithm": "gigpo", "gamma": 0.95},

@@ -157,10 +157,10 @@ def features(vlm: VLM) -> Features:
 
 def test_models_with_one_frozen_tower_encode_a_frame_once_between_them(qwen: Path) -> None:
     policy, alone, other = (VLM.load(qwen) for _ in range(3))
-    other.family.share(policy.family)
+    other.family.take_tower(policy.family)
     assert features(other) is not features(policy), "a tower that learns is nobody else's"
     policy.freeze_vision()
-    other.family.share(policy.family)
+    other.family.take_tower(policy.family)
     calls: list[int] = []
     policy.model.model.visual.register_forward_hook(lambda _, args, out: calls.append(len(args[0])))
     prompt = ContextBuilder(dialect_of(policy), Compact()).compose((frame(1),), "hello")
@@ -170,9 +170,12 @@ def test_models_with_one_frozen_tower_encode_a_frame_once_between_them(qwen: Pat
     assert len(calls) == 1
     with torch.no_grad():
         next(iter(alone.model.model.visual.parameters())).add_(1)
-    before = features(alone)
-    alone.family.share(policy.family)
-    assert features(alone) is before, "another tower"
+    bent = VLM.load(qwen)
+    bent.model.config.vision_config.hidden_act = "silu"
+    for model in (alone, bent):
+        before = features(model)
+        model.family.take_tower(policy.family)
+        assert features(model) is before, "another tower"
 
 
 @pytest.mark.parametrize("family", ["qwen", "llava"])

@@ -38,7 +38,7 @@ handeye COMMAND --help        all options of a command
 
 examples:
   handeye train                                         GRPO in both worlds, from the shipped base
-  handeye train ppo --steps 20 --kl 0.01 --out runs/mine
+  handeye train ppo --steps 20 --groups 64 --out runs/mine
   handeye eval --policy runs/mine --tasks gui --split heldout --episodes 100
   handeye play sims/reach-v0 --policy runs/mine --out reach.html
 """

@@ -104,7 +104,7 @@ class Config:
     makes tokens likelier everywhere, whatever was seen: of a tiny model that costs fine motions (docs/log.md)."""
     learning_rate: float = 2e-4
     """Of AdamW, after the warm-up. Where gradients are mostly noise it walks this · √(optimiser steps) in every weight:
-    3e-4 over 40 steps cost a tiny model what it had gained, half of that walk did not (docs/log.md)."""
+    3e-4 over 40 steps, all of a tiny model trained and held by nothing, cost what it had gained (docs/log.md)."""
     value_learning_rate: float = 1e-3
     """Of the value head, which starts from nothing."""
     warmup: int = 5
@@ -129,7 +129,7 @@ class Config:
     """Weigh each token by its probability at the start of the update over the one it was sampled with, at most this
     (truncated importance sampling, for stale or foreign log-probs); 0 trusts the sampled ones and saves a pass."""
     kl: float = 0.0
-    """Weight of the KL divergence to the policy at the start; 0 keeps no copy of it."""
+    """Weight of the KL divergence to the policy at the start; 0 keeps no copy of it (but dpo and sweet always do)."""
     entropy: float = 0.0
     """Weight of the entropy bonus."""
     value: float = 0.5
@@ -270,7 +270,14 @@ LONE = dataclasses.replace(GRPO, groups=128, group_size=1)
 PPO = dataclasses.replace(LONE, preset="ppo", algorithm="ppo", minibatches=2, gamma=0.99, clip_high=0.2)
 
 PREFERENCE = dataclasses.replace(
-    GRPO, groups=16, group_size=8, minibatches=1, reward={**GRPO.reward, "turn": -0.05}, tie=0.15, kl=0.0
+    GRPO,
+    groups=16,
+    group_size=8,
+    minibatches=1,
+    reward={**GRPO.reward, "turn": -0.05},
+    tie=0.15,
+    kl=0.0,
+    train_embeddings=True,
 )
 """For methods that learn from comparisons, of which larger groups make more: ``reward`` is then what somebody prefers
 by, success first and then the short path, and not what the policy is paid; three turns more make no difference that
@@ -313,7 +320,7 @@ PRESETS: dict[str, Config] = {
         groups=2,
         group_size=2,
         batch=8,
-        # All that can be trained, in one optimiser step.
+        # All that can be trained, in one optimiser step, and the copy of the start that others keep too.
         train_vision=True,
         train_embeddings=True,
         minibatches=1,
@@ -340,7 +347,7 @@ SUMMARIES: dict[str, str] = {
     "rlhf": "PPO on a reward model that learns what is preferred, 16 steps before the policy, minus KL",
     "rlaif": "as rlhf, and a learned goal verifier says what is preferred",
     "sweet": "turns preferred by a critic that sees the world's state and learns 16 steps before the policy, directly",
-    "clone": "supervised steps on expert episodes: the control",
+    "clone": "supervised steps on expert episodes, free of the base: the control",
     "debug": "two tiny steps, to see that everything runs (seconds)",
 }
 

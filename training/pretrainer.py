@@ -105,7 +105,7 @@ Words choose the action (``click`` or ``type``): buried among quotes and end tok
 
 
 class Pretrainer:
-    """State of one process of a run; see :func:`pretrain` for the way through it."""
+    """State of one process of a run; see :func:`training.pretrain.pretrain` for the way through it."""
 
     def __init__(self, config: PretrainConfig, folder: Path) -> None:
         self.config = config

@@ -18,7 +18,7 @@ from episode import HandeyeError, Keyed, Outcome, Privileged, Trajectory
 from policy.agent import Agent, ExpertAgent, VLMAgent, context_of
 from policy.codecs import codec_named
 from policy.engine import Sampling
-from policy.vlm import VLM
+from policy.vlm import VLM, model_folder
 from training import checkpoint, guards, memory, probe, record
 from training.algorithms import algorithm, require_fit
 from training.config import Config
@@ -81,7 +81,9 @@ class Run:
         self.layout = layout_of(self.task_ids, self.pool) if Privileged in self.algorithm.needs else None
         source = checkpoint.find(resume) if resume is not None else None
         if source is not None and (config.kl or self.algorithm.direct or self.algorithm.judges):
-            checkpoint.vouch(Path(config.policy))  # read again; of a run that begins, before any rank was started
+            checkpoint.vouch(
+                model_folder(config.policy)
+            )  # read again; of a run that begins, before any rank was started
         self.vlm = self._load(
             config.policy if source is None else source / checkpoint.MODEL, self.algorithm.critic, self._seen()
         )
@@ -96,10 +98,11 @@ class Run:
             for name, judge in self.judges.items():
                 judge.load(checkpoint.load_tensors(source, name))
             self.vlm.weight_version = checkpoint.part(source, state, "weight_version", int)
-            if state.get("origin", self.origin) != self.origin:
+            began = state.get("origin", "")  # empty where the run was compared with nothing until here
+            if began and self.origin and began != self.origin:
                 raise checkpoint.CheckpointError(
                     f"{config.policy} is no longer the model that this run began with, and the run measures how far "
-                    "the policy went from it: put it back, or begin a run of its own with --policy "
+                    "the policy went from it: put it back, do without (--kl 0), or begin another run with --policy "
                     f"{source / checkpoint.MODEL}"
                 )
             if rank() == 0:
@@ -145,7 +148,7 @@ class Run:
         reference = None
         if config.kl or self.algorithm.direct:
             reference = self._load(config.policy).requires_grad_(False)
-            reference.family.share(self.vlm.family)
+            reference.family.take_tower(self.vlm.family)
         self.origin = _digest([reference]) if reference is not None else ""
         """Of the weights that the policy is compared with; no checkpoint holds them."""
         self.learner = Learner(self.vlm, config, codec.max_tokens, reference, self._seen())

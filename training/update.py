@@ -60,7 +60,7 @@ class Learner(Trainee):
             vlm: the model.
             config: the run's.
             longest: the longest reply in tokens.
-            reference: a frozen copy where ``config.kl`` is not 0.
+            reference: a frozen copy of the start, where ``config.kl`` is not 0.
             layout: of the privileged states, where the critic sees them.
 
         Raises:

@@ -76,6 +76,34 @@ def test_a_run_that_lost_the_model_it_is_compared_with_is_not_resumed(model: Pat
         train(config, out, tmp_path / "run")
 
 
+def test_a_run_can_be_held_to_its_start_from_the_middle_on_and_let_go(model: Path, tmp_path: Path) -> None:
+    for before, after in ((0.0, 0.1), (0.1, 0.0)):
+        run = tmp_path / str(before)
+        with pytest.raises(Interrupted):
+            train(strip(model, steps=2, kl=before), run, stop_at=1)
+        train(strip(model, steps=2, kl=after), run, run)
+        first, last = lines(run)
+        assert ("kl/reference" in first, "kl/reference" in last) == (before > 0, after > 0)
+
+
+@pytest.mark.parametrize("algorithm", ["gigpo", "ppo"])
+def test_with_all_left_alone_that_the_default_leaves_alone_a_resumed_run_is_bit_identical(
+    algorithm: str, model: Path, tmp_path: Path
+) -> None:
+    held = strip(model, steps=2, train_vision=False, train_embeddings=False, kl=0.02, algorithm=algorithm)
+    train(held, tmp_path / "straight")
+    with pytest.raises(Interrupted):
+        train(held, tmp_path / "broken", stop_at=1)
+    with pytest.raises(CheckpointError, match=r"lacks .*which this run trains"):
+        train(dataclasses.replace(held, train_embeddings=True), tmp_path / "broken", tmp_path / "broken")
+    train(held, tmp_path / "broken", tmp_path / "broken")
+    assert weights(tmp_path / "straight") == weights(tmp_path / "broken")
+    assert (tmp_path / "straight" / "metrics.jsonl").read_bytes() == (
+        tmp_path / "broken" / "metrics.jsonl"
+    ).read_bytes()
+    assert lines(tmp_path / "broken")[1]["kl/reference"] > 0
+
+
 def test_a_run_whose_metrics_were_removed_says_so_when_it_is_resumed(model: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(Interrupted):
