@@ -88,6 +88,13 @@ def test_a_comparison_that_there_is_none_of_names_the_nearest() -> None:
         chosen(("trl-4-turn",))
 
 
+def test_every_side_that_runs_a_model_is_told_which() -> None:
+    for name, comparison in COMPARISONS.items():
+        for one in (comparison.peer, *comparison.ours.values()):
+            steps = "gui_steps" in one.module or "miniwob" in one.module
+            assert ("--model" in one.args) != steps, f"{name}: {one.module}"
+
+
 def test_every_click_changes_the_frame() -> None:
     plain, clicked = frame(3), frame(3, [(10, 10)])
     assert plain.shape == (SIDE, SIDE, 3) and plain.dtype == np.uint8

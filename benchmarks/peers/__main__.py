@@ -92,7 +92,9 @@ COMPARISONS: dict[str, Comparison] = {
         {"miniwob-playwright": ours("ours_gui_steps", "--seconds", "5")},
         clock="wall",
     ),
-    "vllm": Comparison("rollout tokens", peer("vllm", "vLLM", "vllm_generate"), {"vllm": ours("ours_generate")}),
+    "vllm": Comparison(
+        "rollout tokens", peer("vllm", "vLLM", "vllm_generate", *OPENS), {"vllm": ours("ours_generate", *OPENS)}
+    ),
 }
 
 
