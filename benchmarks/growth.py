@@ -212,11 +212,12 @@ def draw(found: dict[str, Any], path: Path) -> None:
         panel.set(title="generation", xlabel="turn", ylabel="CPU s", ylim=(0, None))
     if "roofline" in found:
         panel = free.pop(0)
-        for number, (model, r) in enumerate(found["roofline"]["models"].items()):
-            wide = 0.8 / len(found["roofline"]["models"])
-            at = np.arange(len(r["shares"])) + wide * number
-            panel.bar(at, r["shares"].values(), wide, label=model)
-        panel.set_xticks(np.arange(len(r["shares"])) + 0.3, list(r["shares"]))
+        models = found["roofline"]["models"]
+        wide = 0.8 / len(models)
+        for number, (model, r) in enumerate(models.items()):
+            at = np.arange(len(r["shares"]))
+            panel.bar(at + wide * (number - (len(models) - 1) / 2), r["shares"].values(), wide, label=model)
+            panel.set_xticks(at, list(r["shares"]))
         panel.tick_params(axis="x", rotation=30, labelsize=7)
         panel.set(title="useful FLOPs", ylim=(0, 1))
     for panel in panels.flat:

@@ -110,8 +110,8 @@ class Player:
                 build_tiny(folder, (), shape=MODELS[point.model])
             self.vlm = open_model(folder if point.model in MODELS else point.model, bf16)
         self.point = point
-        all_of_it = replace(GRPO, train_vision=True, train_embeddings=True, kl=0.0)
-        self.config = replace(all_of_it, bf16=bf16, minibatches=1, steps=10**6, learning_rate=1e-5)
+        # All of the model learns: what a preset leaves alone, a run freezes, and a learner that it is given does not.
+        self.config = replace(GRPO, kl=0.0, bf16=bf16, minibatches=1, steps=10**6, learning_rate=1e-5)
         codec = Lengths(point.reply)
         context = context_of(self.vlm, codec, point.frames, self.config.last_actions, point.conversation)
         self.agent = Timed(VLMAgent(self.vlm, codec, context, Sampling(1.0, codec.max_tokens)))

@@ -81,9 +81,8 @@ class Run:
         self.layout = layout_of(self.task_ids, self.pool) if Privileged in self.algorithm.needs else None
         source = checkpoint.find(resume) if resume is not None else None
         if source is not None and (config.kl or self.algorithm.direct or self.algorithm.judges):
-            checkpoint.vouch(
-                model_folder(config.policy)
-            )  # read again; of a run that begins, before any rank was started
+            # Read again; of a run that begins, before any rank was started.
+            checkpoint.vouch(model_folder(config.policy))
         self.vlm = self._load(
             config.policy if source is None else source / checkpoint.MODEL, self.algorithm.critic, self._seen()
         )
