@@ -209,9 +209,12 @@ class Advice:
 
     actions: tuple[Action, ...]
     thought: str = ""
-    points: tuple[tuple[float, float, float], ...] = ()
-    """Places (world frame, metres) that a codec may write as the thought, each following from those before it: of what
-    this decision has to look at, if anything, and last where it wants the end effector to be."""
+    points: tuple[tuple[float, ...], ...] = ()
+    """Places that a codec may write as the thought, each following from those before it: of what this decision has to
+    look at, if anything, and on a body last where it wants the end effector to be. World frame, metres, on a body;
+    pixels (x, y) on a screen."""
+    checked: tuple[tuple[float, ...], ...] = ()
+    """On a screen besides: places of what is checked already, of all that the decision has to look at."""
 
 
 @runtime_checkable

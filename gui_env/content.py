@@ -140,14 +140,18 @@ def alike(rng: np.random.Generator, split: Split, count: int) -> list[str]:
     found = {label(rng, split): None}
     first = next(iter(found)).lower()
     while len(found) < count:
-        text = first
-        for _ in range(int(rng.integers(1, 3))):
-            at, letter = int(rng.integers(len(text))), "abcdefghijklmnoprstuvwz"[int(rng.integers(23))]
-            # Change a letter, put one in, or leave one out.
-            text = text[:at] + ("" if rng.random() < 0.2 else letter) + text[at + int(rng.random() < 0.8) :]
+        text = edited(rng, first)
         if 3 <= len(text) <= 7 and belongs(text, split):
             found[text.capitalize()] = None
     return list(found)
+
+
+def edited(rng: np.random.Generator, text: str) -> str:
+    """``text`` with one or two letters changed, put in or left out."""
+    for _ in range(int(rng.integers(1, 3))):
+        at, letter = int(rng.integers(len(text))), "abcdefghijklmnoprstuvwz"[int(rng.integers(23))]
+        text = text[:at] + ("" if rng.random() < 0.2 else letter) + text[at + int(rng.random() < 0.8) :]
+    return text
 
 
 def secret(rng: np.random.Generator, low: int = 4, high: int = 6) -> str:

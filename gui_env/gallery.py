@@ -34,7 +34,7 @@ MIXTURE = {
     "list": 2,
     "dropdown": 2,
     "icon": 1,
-    "iconbutton": 2,
+    "iconbutton": 3,
     "slider": 1,
 }
 KINDS = tuple(kind for kind, share in MIXTURE.items() for _ in range(share))
@@ -265,7 +265,8 @@ class Scatter:
         spot = self._free(room, wide, deep)
         if spot is None:
             return None
-        shade, rgb = content.color(rng, self.split) if rng.random() < 0.4 else ("", None)
+        colored = 0.7 if kind in ("icon", "iconbutton") else 0.4
+        shade, rgb = content.color(rng, self.split) if rng.random() < colored else ("", None)
         if kind == "button":
             return Button(name, spot, font, text, primary=bool(rng.random() < 0.25), color=shade, rgb=rgb)
         if kind == "label":

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from episode import SceneObject
+from perception.dense import shape_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,6 @@ class Question:
 
 NAMED = ("field", "dropdown")
 """Kinds of widgets that have no text of their own to name them, but a caption beside or above them."""
-DRAWN = ("icon", "button")
-"""Kinds of widgets that may show a shape instead of a text; their label is the shape's name."""
 Point = Callable[[float, float], str]
 """A place in the frame, given as shares of width and height in [0, 1), as text."""
 Place = Callable[[Sequence[float]], str]
@@ -45,7 +44,8 @@ def screen_questions(
     ticked = [o for o in readable if "checked" in o.state]
     captioned = [o for o in objects if o.kind in NAMED and texts[o.label] == 1]
     shapes = Counter((o.color, o.label) for o in objects)
-    drawn = [o for o in objects if o.kind in DRAWN and o.text is None and o.label and shapes[o.color, o.label] == 1]
+    drawn = [o for o in objects if shape_of(o) and shapes[o.color, o.label] == 1]
+    lists = [o for o in objects if o.kind == "list" and o.state.get("range", 0) > 0]
 
     def centre(o: SceneObject, jitter: float = 0.0) -> str:
         x0, y0, x1, y1 = o.box
@@ -61,6 +61,9 @@ def screen_questions(
                 questions.append(Question("order", f'Left: "{_text(a)}" or "{_text(b)}"?', f'"{_text(answer)}"'))
         elif ticked and rng.random() < 0.4:
             questions.append(_about_tick(ticked, rng, centre))
+        elif lists and rng.random() < 0.12:
+            o = lists[rng.integers(len(lists))]
+            questions.append(Question("scrolled", f"How far is the list at {centre(o, 0.5)}", _scrolled(o)))
         elif captioned and rng.random() < 0.5:
             o = captioned[rng.integers(len(captioned))]
             if rng.random() < 0.7:
@@ -106,6 +109,12 @@ def _about_tick(ticked: Sequence[SceneObject], rng: np.random.Generator, centre:
     same = [t for t in ticked if t.state["checked"] == o.state["checked"]]
     top = min(same, key=lambda t: (t.box[1], t.box[0]))
     return Question("ticked", f"Where is the {'checked' if o.state['checked'] else 'open'} box?", centre(top))
+
+
+def _scrolled(o: SceneObject) -> str:
+    """Which way a list can still go on."""
+    offset, most = o.state["offset"], o.state["range"]
+    return "top" if offset == 0 else "end" if offset >= most else "half"
 
 
 def _value(o: SceneObject) -> str:

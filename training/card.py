@@ -15,6 +15,8 @@ SKILLS = {
     "checked": "whether a named box is ticked",
     "tick": "whether the box at a place is ticked",
     "ticked": "place of the first ticked (or empty) box",
+    "boxes": "what to click on a form of boxes, after where the named and the checked ones are",
+    "scrolled": "whether a list is at its top, at its end or between",
     "field": "place of the field that a caption names",
     "value": "what stands in the field that a caption names",
     "copy": "typing the one of two quoted texts that is asked for, without a picture",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from episode import (
 )
 from gui_env import content
 from gui_env.gallery import random_screen
-from gui_env.tasks import login_form, type_text
+from gui_env.tasks import login_form, set_checkboxes, type_text
 from perception.questions import Question, screen_questions, table_questions
 from policy.codecs.base import written
 from policy.codecs.compact import BINS, LOCATIONS, Compact, bins_of, centre, locate
@@ -46,6 +46,8 @@ SKILLS = (
     "checked",
     "tick",
     "ticked",
+    "boxes",
+    "scrolled",
     "field",
     "value",
     "copy",
@@ -143,7 +145,7 @@ class Mixture:
         size = (self.recipe.screen, self.recipe.screen)
         frame, objects = random_screen(int(rng.integers(2**40)), size, self.split, count)
         questions = screen_questions(objects, size, point, rng, self.recipe.questions - self.recipe.copies - 1)
-        questions += self._blind(rng, objects)
+        questions += self._blind(rng, objects) + self._boxes(rng, objects)
         return Item((View(frame, tuple(objects)),), tuple(questions))
 
     def table(self, index: int) -> Item:
@@ -189,10 +191,44 @@ class Mixture:
 
     def _blind(self, rng: np.random.Generator, objects: Sequence[SceneObject]) -> list[Question]:
         """Questions about what is not on the screen: quoted texts to type, and one that one would have to scroll to."""
-        shown = {o.text.text for o in objects if o.text is not None}
-        word = content.label(rng, self.split)
-        absent = [] if word in shown else [Question("absent", f'Where is "{word}"?', "scroll")]
+        shown = {o.text.text.lower() for o in objects if o.text is not None}
+        words = sorted(text for text in shown if text.isalpha() and len(text) > 2)
+        word = self._like(rng, words) if words and rng.random() < 0.6 else content.label(rng, self.split)
+        absent = [] if word.lower() in shown else [Question("absent", f'Where is "{word}"?', "scroll")]
         return absent + [self._copy(rng) for _ in range(self.recipe.copies)]
+
+    def _like(self, rng: np.random.Generator, shown: Sequence[str]) -> str:
+        """A label that is easily taken for one of those that are shown: within two edits, or of the same first letter.
+
+        A base that was asked for the absence of any label clicked on one of the same first letter instead of scrolling.
+        """
+        word = content.pick(rng, tuple(shown))
+        near = content.edited(rng, word) if rng.random() < 0.5 else word[0] + content.label(rng, self.split)[1:]
+        return near.capitalize() if content.belongs(near, self.split) else content.label(rng, self.split)
+
+    def _boxes(self, rng: np.random.Generator, objects: Sequence[SceneObject]) -> list[Question]:
+        """What to do next on a form of boxes, as the task would ask, with what one has to look at on the way."""
+        boxes = [_Box(o) for o in objects if o.name.startswith("box") and o.text is not None]
+        confirm = [o for o in objects if o.name == "foot0"]
+        words = {box.thing.label for box in boxes}
+        if len(boxes) < 2 or len(words) < len(boxes) or not confirm or any("blocked" in o.state for o in confirm):
+            return []
+        # Often all is as it should be: that has to be told, too.
+        named = [b for b in boxes if b.checked] if rng.random() < 0.25 else []
+        if not 0 < len(named) <= MOST_NAMED:
+            count = int(rng.integers(1, min(MOST_NAMED, len(boxes) - 1) + 1))
+            named = [boxes[i] for i in sorted(rng.permutation(len(boxes))[:count].tolist())]
+        chosen = set_checkboxes.next_box(boxes, named)
+        x, y = _middle(chosen.thing if chosen else confirm[0])
+        advice = Advice(
+            (screen_action("click", x, y),),
+            points=tuple(_middle(b.thing) for b in named),
+            checked=tuple(_middle(b.thing) for b in boxes if b.checked),
+        )
+        phrase = content.pick(rng, set_checkboxes.PHRASES[self.split])
+        asked = turn_text(phrase.format(set_checkboxes.listed([b.thing.label for b in named])), "")
+        screen = Screen(self.recipe.screen, self.recipe.screen)
+        return [Question("boxes", asked, written(self.codec, advice, screen, "place"))]
 
     def _copy(self, rng: np.random.Generator) -> Question:
         """Typing what is quoted: which of two texts, letter by letter."""
@@ -237,6 +273,26 @@ class Mixture:
         x, y, z = (float(v) for v in intent.tip)
         answer = self.codec.format(Advice(tuple(actions), points=((x, y, z),)), body, True)
         return Question("stroke", f"{state}\0at{locate(thing, body)}{locate(spot, body)}", answer.removeprefix("at"))
+
+
+MOST_NAMED = 3
+"""Boxes that an instruction names, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """A box on a screen of the gallery."""
+
+    thing: SceneObject
+
+    @property
+    def checked(self) -> bool:
+        return bool(self.thing.state["checked"])
+
+
+def _middle(thing: SceneObject) -> tuple[int, int]:
+    x0, y0, x1, y1 = thing.box
+    return int((x0 + x1) / 2), int((y0 + y1) / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,12 +370,17 @@ def _decisions(world: Any) -> int:
 
 
 def ahead(world: Any, advice: Advice) -> Advice:
-    """What the expert would do after ``advice``; that itself, if it ends the episode. The world stays where it is."""
+    """What the expert would do after ``advice``; that itself, if it ends the episode. The world stays where it is.
+
+    On a screen with the places that are to be looked at now: haste is in what is done, not in what is seen.
+    """
     here = world.snapshot()
     over = any(any(world.advance(action)[1:3]) for action in advice.actions)
     after = advice if over else world.expert()
     world.restore(here)
-    return after
+    return (
+        replace(after, points=advice.points, checked=advice.checked) if isinstance(world.embodiment, Screen) else after
+    )
 
 
 def _mistake(advice: Advice, did: Advice | None, world: Any, rng: np.random.Generator) -> Sequence[Any]:
@@ -347,6 +408,7 @@ def corpus(seed: int = 0, resets: int = 150) -> list[str]:
     texts = [
         "click double right drag scroll type key wait done noop at open close think hand half shut holding",
         "last invalid unchanged yes no Done Left or Where in top front wrist is Is checked open box tick the field",
+        "How far list end",
     ]
     recipe = Recipe()
     mixture = Mixture(recipe, seed)

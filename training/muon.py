@@ -1,18 +1,21 @@
-"""Muon in float32, its work shared among the ranks.
+"""Muon, its work shared among the ranks.
 
 Departures from ``torch.optim.Muon``, which this follows otherwise (arXiv 2502.16982): the Newton-Schulz iteration runs
-in the parameters' own precision, because bfloat16 without instructions for it is fifty times slower on a CPU; and each
-rank orthogonalises its share of the matrices only, as all of them have the same gradients.
+in bfloat16 only where the device is quick at it, because a CPU without instructions for it is fifty times slower; all
+matrices of a shape iterate together; and each rank orthogonalises its share of the matrices only, as all of them have
+the same gradients.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from policy.vlm import quick_bf16
 from training import distributed
 
 COEFFICIENTS = (3.4445, -4.775, 2.0315)
@@ -20,15 +23,19 @@ COEFFICIENTS = (3.4445, -4.775, 2.0315)
 ITERATIONS = 5
 
 
-def orthogonalise(matrix: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrix to ``matrix`` [m, n], roughly: singular values end within 0.7 and 1.2."""
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """The nearest semi-orthogonal ones to ``matrices`` [B, m, n], roughly: singular values end within 0.7 and 1.2.
+
+    In the precision of ``matrices``, but for their norms.
+    """
     a, b, c = COEFFICIENTS
-    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = x / x.norm().clamp(min=1e-7)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / x.float().norm(dim=(1, 2), keepdim=True).clamp(min=1e-7).to(x.dtype)
     for _ in range(ITERATIONS):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if matrix.shape[0] > matrix.shape[1] else x
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
 
 
 def _cost(matrix: Tensor) -> int:
@@ -64,14 +71,26 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             owner = shares(parameters, distributed.world_size())
-            directions = [self._direction(p, group["momentum"], o) for p, o in zip(parameters, owner, strict=True)]
+            directions = [torch.zeros_like(p) for p in parameters]
+            mine: dict[torch.Size, list[int]] = defaultdict(list)
+            for index, parameter in enumerate(parameters):
+                gradient = self._ahead(parameter, group["momentum"])
+                if owner[index] == distributed.rank():
+                    directions[index] = gradient
+                    mine[parameter.shape].append(index)
+            for indices in mine.values():
+                quick = quick_bf16(parameters[indices[0]].device)
+                stacked = torch.stack([directions[i] for i in indices])
+                found = orthogonalise(stacked.bfloat16() if quick else stacked)
+                for i, direction in zip(indices, found.to(stacked.dtype), strict=True):
+                    directions[i] = direction.contiguous()
             distributed.all_reduce_tensors(directions)
             for parameter, direction in zip(parameters, directions, strict=True):
                 rows, columns = parameter.shape
                 parameter.add_(direction, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
 
-    def _direction(self, parameter: nn.Parameter, momentum: float, owner: int) -> Tensor:
-        """This rank's part of a matrix's direction: all of it, or zeros."""
+    def _ahead(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+        """The gradient with the momentum that it will have had, of Nesterov."""
         gradient = parameter.grad
         assert gradient is not None
         state = self.state[parameter]
@@ -79,6 +98,4 @@ class Muon(torch.optim.Optimizer):
             state["momentum_buffer"] = torch.zeros_like(gradient)
         buffer = state["momentum_buffer"]
         buffer.lerp_(gradient, 1 - momentum)
-        if owner != distributed.rank():
-            return torch.zeros_like(gradient)
-        return orthogonalise(gradient.lerp(buffer, momentum))
+        return gradient.lerp(buffer, momentum)

@@ -79,7 +79,9 @@ class PretrainConfig:
     """Share of the run, at its end, over which the learning rates fall linearly to 2 %."""
     clip: float = 1.0
     dense_weight: float = 1.0
-    skill_weights: dict[str, float] = field(default_factory=lambda: {"act": 4.0, "checked": 3.0, "tick": 3.0})
+    skill_weights: dict[str, float] = field(
+        default_factory=lambda: {"act": 4.0, "boxes": 2.0, "checked": 3.0, "tick": 3.0}
+    )
     """Weight of a skill's questions against the others, 1 where it is not named: there is one ``act`` a picture, and a
     yes or no is one token among many."""
     dense_widgets: tuple[int, int] = (6, 14)
@@ -128,9 +130,10 @@ class Pretrainer:
 
     def _classes(self) -> Classes:
         objects: list[SceneObject] = []
+        for index in range(400):  # so many that every shape is among them
+            objects += [o for view in self.mixture.screen(index, (3, 8)).views for o in view.objects]
         for index in range(60):
-            for item in (self.mixture.screen(index, (3, 8)), self.mixture.table(index)):
-                objects += [o for view in item.views for o in view.objects]
+            objects += [o for view in self.mixture.table(index).views for o in view.objects]
         return Classes.of(objects)
 
     def _optimizers(self) -> list[tuple[torch.optim.Optimizer, float]]:

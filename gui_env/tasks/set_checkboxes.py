@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, Protocol, TypeVar
 
 from episode import Advice, Split
 from gui_env import content
@@ -27,6 +29,22 @@ def listed(names: list[str]) -> str:
     """``"A"``, ``"A" and "B"``, ``"A", "B" and "C"``."""
     *head, last = [f'"{name}"' for name in names]
     return f"{', '.join(head)} and {last}" if head else last
+
+
+class Ticked(Protocol):
+    """Whatever is checked or not."""
+
+    @property
+    def checked(self) -> bool: ...
+
+
+Box = TypeVar("Box", bound=Ticked)
+
+
+def next_box(boxes: Sequence[Box], named: Sequence[Box]) -> Box | None:
+    """The box to click next so that the ``named`` ones of ``boxes`` are checked and no others; None when it is so."""
+    wrong = [b for b in named if not b.checked] + [b for b in boxes if b.checked and b not in named]
+    return wrong[0] if wrong else None
 
 
 class SetCheckboxes(FormWorld):
@@ -65,7 +83,10 @@ class SetCheckboxes(FormWorld):
         return [b for b in self.boxes if b.checked] == self.named
 
     def mend(self) -> Advice | None:
-        for box in self.boxes:
-            if box.checked != (box in self.named):
-                return self.click(box, f"{box.label} must be {'unchecked' if box.checked else 'checked'}.")
-        return None
+        box = next_box(self.boxes, self.named)
+        return box and self.click(box, f"{box.label} must be {'unchecked' if box.checked else 'checked'}.")
+
+    def plan(self) -> Advice:
+        """With what one has to look at: where the named boxes are, and which of all are checked."""
+        checked = tuple(self.middle(b) for b in self.boxes if b.checked)
+        return replace(super().plan(), points=tuple(map(self.middle, self.named)), checked=checked)

@@ -7,8 +7,10 @@ axis; a bin means its centre. Bins ``<a-10>`` .. ``<a10>`` are tenths of the fur
     click<loc_3><loc_9>      double..  right..      drag<loc_3><loc_9><loc_20><loc_9>    scroll<loc_3><loc_9><a3>
     type"text"  key"enter"   wait  done  noop       <a2><a-1><a0>open    at<loc_4><loc_5><loc_1><a2><a-1><a0>close
 
-A thought is ``think"..."`` before a screen action, as much as the reply has room for; on a body it is ``at`` with up to
-three places: of what the decision looks at, if it has to, and where it takes the hand.
+A thought is ``think"..."`` before a screen action, as much as the reply has room for, or the places that the decision
+looks at, if it has to, ``at<loc_3><loc_9>..checked<loc_3><loc_9>..``: of what the task names, and of what is checked by
+now. On a body it is ``at`` with up to three places: of what the decision looks at, if it has to, and where it takes the
+hand.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ _STRING = r'"((?:[^"\\]|\\.)*)"'
 _WORD = re.compile(r"[a-z_]*")
 _THINK = re.compile("think" + _STRING, re.DOTALL)
 PLACES = 3
-"""Most places of a thought."""
+"""Most places of a thought on a body."""
+_LOOKS = re.compile(rf"(at|checked)((?:(?:{_LOC}){{2}})+)")
 _MOVE = re.compile(rf"(?:at((?:(?:{_LOC}){{3}}){{1,{PLACES}}}))?{_BIN}{_BIN}{_BIN}(open|close)")
 _MOVE_USAGE = "[at<loc_x><loc_y><loc_z>..]<a..><a..><a..>open or ...close"
 
@@ -105,8 +108,9 @@ class Compact:
             places = [locate(point, embodiment) for point in advice.points[-PLACES:]] if thought else []
             return "".join(["at", *places] if places else []) + _format_move(advice, embodiment)
         action = _format_screen(advice, embodiment)
-        said = _tame(advice.thought, self.max_tokens - _tokens(action)) if thought else ""
-        return f'think"{said}"{action}' if said else action
+        room = self.max_tokens - _tokens(action) if thought else 0
+        said = _tame(advice.thought, room)
+        return (f'think"{said}"' if said else _looks(advice, embodiment, room)) + action
 
     def parse(
         self, text: str, embodiment: Embodiment, *, grip: float = 1.0, cursor: tuple[int, int] | None = None
@@ -175,9 +179,7 @@ def _format_screen(advice: Advice, screen: Screen) -> str:
     word = _WORDS[SCREEN_KINDS[int(action["kind"])]]
     form = _FORMS[word]
     points = [action["position"], action["end"]][: form.locations // 2]
-    for point in points:
-        x, y = check_pixel(point, screen)
-        word += f"<loc_{location_of_pixel(x, screen.width)}><loc_{location_of_pixel(y, screen.height)}>"
+    word += "".join(_on_screen(check_pixel(point, screen), screen) for point in points)
     if form.bins:
         word += f"<a{np.clip(int(action['scroll'][0]), -MAX_NOTCHES, MAX_NOTCHES)}>"
     if form.text:
@@ -186,6 +188,19 @@ def _format_screen(advice: Advice, screen: Screen) -> str:
         except Misread as error:
             raise CodecError(f"compact cannot say {form.kind} {excerpt(action['text'])}: {error}") from None
     return word
+
+
+def _on_screen(pixel: tuple[float, ...], screen: Screen) -> str:
+    x, y = (int(c) for c in pixel)
+    return f"<loc_{location_of_pixel(x, screen.width)}><loc_{location_of_pixel(y, screen.height)}>"
+
+
+def _looks(advice: Advice, screen: Screen, room: int) -> str:
+    """Where a decision looks, all of it or, where that is more than ``room`` tokens, nothing."""
+    groups = [(word, places) for word, places in (("at", advice.points), ("checked", advice.checked)) if places]
+    if sum(1 + 2 * len(places) for _, places in groups) > room:
+        return ""
+    return "".join(word + "".join(_on_screen(p, screen) for p in places) for word, places in groups)
 
 
 def _format_move(advice: Advice, body: Body) -> str:
@@ -201,6 +216,13 @@ def _read_screen(text: str, screen: Screen) -> tuple[list[Action], str]:
         if spoken is None:
             raise Misread(f'expected think"..." with a closing quote, then an action; got {excerpt(text)}')
         thought, text = _unescape(spoken[1]), text[spoken.end() :].lstrip()
+    looks = []
+    while (seen := _LOOKS.match(text)) is not None:
+        bins = [_within(n, 0, LOCATIONS - 1, "location") for n in re.findall(_LOC, seen[2])]
+        x, y = ([pixel_of_location(n, side) for n in bins[i::2]] for i, side in ((0, screen.width), (1, screen.height)))
+        looks.append(f"{seen[1]} " + ", ".join(map(str, zip(x, y, strict=True))))
+        text = text[seen.end() :]
+    thought = "; ".join(filter(None, (thought, *looks)))
     found = _WORD.match(text)
     word = found[0] if found else ""
     if word not in _FORMS:
