@@ -151,6 +151,10 @@ def test_every_compact_reply_fits(vlm: VLM) -> None:
         reply = COMPACT.format(Advice((action,), thought), SCREEN, True)
         assert len(context.reply_ids(reply)) <= COMPACT.max_tokens, reply
         assert ('think"a long story' in reply) == (not action["text"])
+        advice = Advice((action,), points=((1, 2),) * 3, checked=((1, 2),) * 5)
+        reply = COMPACT.format(advice, SCREEN, True)
+        assert len(context.reply_ids(reply)) <= COMPACT.max_tokens, reply
+        assert reply.startswith("at<loc") == (not action["text"])
     for places in (1, PLACES):
         advice = Advice(tuple(chunk_of(BODY, (0.1, 0.1, 0.1), 1.0)), points=((0, 0, 0),) * places)
         assert len(context.reply_ids(COMPACT.format(advice, BODY, True))) == 6 + 3 * places <= COMPACT.max_tokens

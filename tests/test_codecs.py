@@ -67,8 +67,14 @@ def screen_advice(draw: st.DrawFn, screen: Screen, grid: Any) -> Advice:
         values["text"] = draw(TYPED)
     if kind == "key":
         values["text"] = draw(st.sampled_from(["enter", "tab", "ctrl+a", "ctrl++", "+", "A", "escape"]))
+    places = st.lists(
+        st.tuples(*(st.builds(grid, st.just(draw), st.just(side)) for side in (screen.width, screen.height)))
+    )
     return Advice(
-        (screen_action(kind, **values),), thought=draw(st.sampled_from(["", "click the button", 'a "b" <c>']))
+        (screen_action(kind, **values),),
+        draw(st.sampled_from(["", "click the button", 'a "b" <c>'])),
+        tuple(draw(places)),
+        tuple(draw(places)),
     )
 
 
@@ -93,8 +99,9 @@ def test_screen_round_trip(codec: Codec, data: st.DataObject) -> None:
         assert same(reply.actions[0], advice.actions[0]), text
         assert codec.format(Advice(reply.actions), screen, False) == codec.format(advice, screen, False)
         # compact leaves out what the reply has no room for.
-        assert not reply.thought or (thought and advice.thought)
-        assert reply.thought or not (thought and advice.thought) or codec is COMPACT
+        said = thought and bool(advice.thought or advice.points or advice.checked)
+        assert not reply.thought or said
+        assert reply.thought or not said or codec is COMPACT
 
 
 @BOTH
@@ -159,6 +166,17 @@ def test_what_compact_says() -> None:
     assert COMPACT.format(pushing, BODY, True) == both
     assert COMPACT.parse(both, BODY).thought == "at (0.006, 0.006, 0.005), (0.056, 0.006, 0.005)"
     assert not COMPACT.parse("at<loc_20><loc_16><a2><a-1><a0>close", BODY).valid
+    # Where the decision looks, and what of it is checked, on the same grid as the click.
+    looking = Advice((screen_action("click", 14, 38),), points=((14, 38), (81, 38)), checked=((81, 38),))
+    seen = "at<loc_3><loc_9><loc_20><loc_9>checked<loc_20><loc_9>"
+    assert COMPACT.format(looking, SCREEN, True) == f"{seen}click<loc_3><loc_9>"
+    assert COMPACT.format(looking, SCREEN, False) == "click<loc_3><loc_9>"
+    read = COMPACT.parse(f"{seen}click<loc_3><loc_9>", SCREEN)
+    assert read.valid and read.thought == "at (14, 38), (82, 38); checked (82, 38)"
+    assert QWEN.format(looking, SCREEN, True).startswith("Look at [110, 297]; [633, 297]. Checked at [633, 297].")
+    assert COMPACT.format(replace(looking, points=((14, 38),) * 16), SCREEN, True) == "click<loc_3><loc_9>", "no room"
+    assert not COMPACT.parse("at<loc_3>click<loc_3><loc_9>", SCREEN).valid
+    assert not COMPACT.parse("checked<loc_3><loc_99>click<loc_3><loc_9>", SCREEN).valid
     thinking = Advice((screen_action("click", 14, 38),), thought='press  "ok"')
     assert COMPACT.format(thinking, SCREEN, True) == "think\"press 'ok'\"click<loc_3><loc_9>"
 

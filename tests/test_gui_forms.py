@@ -103,6 +103,22 @@ def test_a_box_that_started_checked_must_be_unchecked() -> None:
     assert terminated and info["outcome"] is Outcome.FAILURE
 
 
+def test_an_expert_of_boxes_says_where_it_looks() -> None:
+    """The named ones first, then whatever else is checked, then the button: told by the places that are looked at."""
+    world = found(SetCheckboxes, lambda w: len(w.named) == 2 and any(b.checked and b not in w.named for b in w.boxes))
+    at = {world.middle(b): b for b in world.boxes}
+    clicked = []
+    while not world.over:
+        advice = world.expert()
+        assert [at[p] for p in advice.points] == world.named
+        assert [at[p] for p in advice.checked] == [b for b in world.boxes if b.checked]
+        clicked.append(at.get(tuple(advice.actions[0]["position"].tolist())))
+        world.advance(advice.actions[0])
+    assert world.solved() and clicked[-1] is None
+    first = [b in world.named for b in clicked[:-1]]
+    assert first == sorted(first, reverse=True) and not all(first)
+
+
 def test_there_is_always_something_to_check() -> None:
     for split in SPLITS:
         for seed in range(60):

@@ -12,8 +12,10 @@ def test_directions_are_nearly_orthogonal_whatever_the_gradient() -> None:
     torch.manual_seed(0)
     for shape in ((8, 8), (16, 4), (4, 16)):
         matrix = torch.randn(shape) @ torch.diag(torch.logspace(0, -2, shape[1]))
-        singular = torch.linalg.svdvals(orthogonalise(matrix))
+        several = orthogonalise(torch.stack([matrix, torch.randn(shape)]))
+        singular = torch.linalg.svdvals(several[0])
         assert singular.max() < 1.3 and singular.median() > 0.6, singular
+        torch.testing.assert_close(several[:1], orthogonalise(matrix[None]))
 
 
 def test_a_matrix_of_one_by_one_by_hand() -> None:
@@ -21,7 +23,7 @@ def test_a_matrix_of_one_by_one_by_hand() -> None:
     x = 1.0
     for _ in range(5):
         x = 3.4445 * x - 4.775 * x**3 + 2.0315 * x**5
-    torch.testing.assert_close(orthogonalise(torch.tensor([[7.0]])), torch.tensor([[x]]))
+    torch.testing.assert_close(orthogonalise(torch.tensor([[[7.0]]])), torch.tensor([[[x]]]))
 
 
 def test_agrees_with_torch_but_for_bfloat16() -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 import gui_env
-from episode import SceneObject, TextRun
+from episode import SceneObject, Screen, TextRun
 from gui_env.gallery import random_screen
 from perception.dense import ALPHABET, Classes, dense_labels
 from perception.questions import screen_questions, table_questions
@@ -57,7 +57,7 @@ def test_dense_labels_by_hand() -> None:
 
 
 def test_small_things_own_a_token() -> None:
-    dot = replace(BUTTON, box=(30.0, 10.0, 33.0, 12.0), text=None)
+    dot = replace(BUTTON, box=(30.0, 10.0, 33.0, 12.0))
     labels = dense_labels(BLANK, [dot], 8, Classes(("red",), ("background", "button")))
     assert labels.kind.sum() >= 1
 
@@ -101,6 +101,62 @@ def test_a_shape_is_asked_for_by_its_colour_and_name() -> None:
     assert {q.answer for q in asked if q.skill == "name"} == {"star"}
     twins = [star, replace(star, name="other")]
     assert not any("star" in q.question for q in screen_questions(twins, (64, 32), point, np.random.default_rng(0), 40))
+
+
+def test_a_shape_is_a_kind_of_its_own() -> None:
+    star = replace(BUTTON, label="star", text=None)
+    classes = Classes.of([star, BUTTON, replace(star, kind="icon", label="heart")])
+    assert classes.kinds == ("background", "button", "heart", "star")
+    assert dense_labels(BLANK, [star], 8, classes).kind.tolist() == [[0, 3, 3, 0], [0, 0, 0, 0]]
+
+
+def test_a_list_says_how_far_it_is() -> None:
+    for offset, said in ((0, "top"), (9, "half"), (20, "end")):
+        listing = replace(BUTTON, kind="list", text=None, state={"offset": offset, "range": 20})
+        asked = screen_questions([listing, BUTTON], (64, 32), point, np.random.default_rng(0), 80)
+        assert {q.answer for q in asked if q.skill == "scrolled"} == {said}
+    whole = replace(BUTTON, kind="list", text=None, state={"offset": 0, "range": 0})
+    asked = screen_questions([whole, BUTTON], (64, 32), point, np.random.default_rng(0), 80)
+    assert not any(q.skill == "scrolled" for q in asked), "all of it is seen"
+
+
+def test_what_is_absent_is_often_like_what_is_there() -> None:
+    mixture = Mixture(Recipe(), 0)
+    firsts, count = 0, 0
+    for index in range(60):
+        item = mixture.screen(index, (3, 8))
+        shown = {o.text.text.lower() for view in item.views for o in view.objects if o.text is not None}
+        for asked in (q for q in item.questions if q.skill == "absent"):
+            word = asked.question.split('"')[1].lower()
+            assert word not in shown and asked.answer == "scroll"
+            count, firsts = count + 1, firsts + any(text[:1] == word[:1] for text in shown)
+    mixture.close()
+    assert count > 50 and firsts > 0.4 * count
+
+
+def test_forms_of_boxes_are_asked_about_as_the_task_asks() -> None:
+    """Read again, the reply is a click on a box that is not as it must be, or on the button if none is left."""
+    mixture, seen = Mixture(Recipe(), 0), []
+    for index in range(200):
+        item = mixture.screen(index, (3, 8))
+        objects = {o.name: o for o in item.views[0].objects}
+        boxes = [o for o in objects.values() if o.name.startswith("box")]
+        for asked in (q for q in item.questions if q.skill == "boxes"):
+            reply = Compact().parse(asked.answer, Screen(128, 128))
+            x, y = reply.actions[0]["position"]
+            named = [o for o in boxes if f'"{o.label}"' in asked.question]
+            assert reply.valid and 1 <= len(named) <= 3
+            wrong = [o for o in boxes if o.state["checked"] != (o in named)]
+            target = next(o for o in [*wrong, objects["foot0"]] if inside(o, x, y))
+            assert (target.name == "foot0") == (not wrong)
+            seen.append(target.name == "foot0")
+    mixture.close()
+    assert len(seen) > 10 and 0 < sum(seen) < len(seen)
+
+
+def inside(thing: SceneObject, x: int, y: int) -> bool:
+    # The codec's places are four pixels wide.
+    return thing.box[0] - 2 <= x <= thing.box[2] + 2 and thing.box[1] - 2 <= y <= thing.box[3] + 2
 
 
 def test_a_tick_makes_another_kind_and_is_asked_about() -> None:
@@ -233,6 +289,15 @@ def test_haste_skips_a_decision_and_leaves_the_world_where_it_was() -> None:
             world.advance(action)
         assert str(world.expert()) == str(said)
         world.close()
+
+
+def test_haste_is_not_in_what_is_seen() -> None:
+    world = worlds.make("gui/set-checkboxes-v0")
+    world.reset(seed=3)
+    advice = world.expert()
+    said = ahead(world, advice)
+    assert (said.points, said.checked) == (advice.points, advice.checked) and str(said.actions) != str(advice.actions)
+    world.close()
 
 
 def test_experts_moments_say_when_a_mistake_changed_nothing() -> None:

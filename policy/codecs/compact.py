@@ -216,13 +216,12 @@ def _read_screen(text: str, screen: Screen) -> tuple[list[Action], str]:
         if spoken is None:
             raise Misread(f'expected think"..." with a closing quote, then an action; got {excerpt(text)}')
         thought, text = _unescape(spoken[1]), text[spoken.end() :].lstrip()
-    looks = []
     while (seen := _LOOKS.match(text)) is not None:
-        bins = [_within(n, 0, LOCATIONS - 1, "location") for n in re.findall(_LOC, seen[2])]
-        x, y = ([pixel_of_location(n, side) for n in bins[i::2]] for i, side in ((0, screen.width), (1, screen.height)))
-        looks.append(f"{seen[1]} " + ", ".join(map(str, zip(x, y, strict=True))))
+        looks = _pixels(re.findall(_LOC, seen[2]), screen)
+        thought += (
+            f"{'; ' if thought else ''}{seen[1]} {', '.join(map(str, zip(looks[::2], looks[1::2], strict=True)))}"
+        )
         text = text[seen.end() :]
-    thought = "; ".join(filter(None, (thought, *looks)))
     found = _WORD.match(text)
     word = found[0] if found else ""
     if word not in _FORMS:
@@ -230,13 +229,18 @@ def _read_screen(text: str, screen: Screen) -> tuple[list[Action], str]:
     form, parts = _FORMS[word], _PATTERNS[word].fullmatch(text, len(word))
     if parts is None:
         raise Misread(f"expected {word}{form.usage} and nothing else, got {excerpt(text)}")
-    numbers = [_within(n, 0, LOCATIONS - 1, "location") for n in parts.groups()[: form.locations]]
-    numbers = [pixel_of_location(n, (screen.width, screen.height)[i % 2]) for i, n in enumerate(numbers)]
+    numbers = _pixels(parts.groups()[: form.locations], screen)
     x, y, x2, y2 = numbers + [0] * (4 - len(numbers))
     scroll = _within(parts[3], -MAX_NOTCHES, MAX_NOTCHES, "scroll") if form.bins else 0
     string = _unescape(parts[1]) if form.text else ""
     _spelled(string)  # What was read must be possible to say: it is told as the last action.
     return [screen_action(form.kind, x, y, x2, y2, scroll, string)], thought
+
+
+def _pixels(digits: Sequence[str], screen: Screen) -> list[int]:
+    """Location numbers, x and y in turn, as pixels."""
+    bins = [_within(n, 0, LOCATIONS - 1, "location") for n in digits]
+    return [pixel_of_location(n, (screen.width, screen.height)[i % 2]) for i, n in enumerate(bins)]
 
 
 def _read_move(text: str, body: Body) -> tuple[list[Action], str]:

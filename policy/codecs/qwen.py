@@ -85,8 +85,8 @@ class Qwen:
         else:
             name, arguments = "robot", _robot_arguments(advice, embodiment)
         call = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
-        said = _say(advice) + "\n" if thought and _say(advice) else ""
-        return f"{said}{_OPEN}\n{call}\n{_CLOSE}"
+        said = _say(advice, embodiment) if thought else ""
+        return f"{said}\n{_OPEN}\n{call}\n{_CLOSE}" if said else f"{_OPEN}\n{call}\n{_CLOSE}"
 
     def parse(
         self, text: str, embodiment: Embodiment, *, grip: float = 1.0, cursor: tuple[int, int] | None = None
@@ -122,11 +122,16 @@ def pixel_of_grid(x: float, side: int) -> int:
 # --- saying
 
 
-def _say(advice: Advice) -> str:
-    """The thought as one line, and the place it is about; tags of a call in it would read as one."""
-    words = advice.thought.replace("<", "(").replace(">", ")").split()
-    places = "; ".join(str(_millimetres(point)) for point in advice.points)
-    return " ".join([*words, f"Target at {places} mm."] if places else words)
+def _say(advice: Advice, embodiment: Embodiment) -> str:
+    """The thought as one line, and the places it is about; tags of a call in it would read as one."""
+    said = advice.thought.replace("<", "(").replace(">", ")").split()
+    if isinstance(embodiment, Screen):
+        for word, points in (("Look", advice.points), ("Checked", advice.checked)):
+            if points:
+                said.append(f"{word} at {'; '.join(str(_grid_point(point, embodiment)) for point in points)}.")
+    elif advice.points:
+        said.append(f"Target at {'; '.join(str(_millimetres(point)) for point in advice.points)} mm.")
+    return " ".join(said)
 
 
 def _millimetres(point: Sequence[float] | NDArray[np.float64]) -> list[int]:
