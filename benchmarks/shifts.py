@@ -38,7 +38,7 @@ from training.worlds import resolve
 POOLS: dict[str, tuple[str, ...]] = {
     "words": tuple(f"gui_env.content:{name}" for name in ("label", "labels", "alike", "invented")),
     "phrasings": ("PHRASES",),
-    "captions": ("CONFIRM", "USER", "SUBMIT", "TITLES", "POPUPS", "HEADS"),
+    "captions": ("gui_env.form:confirming", "CONFIRM", "USER", "SUBMIT", "TITLES", "POPUPS", "HEADS"),
     "themes": ("gui_env.toolkit.themes:draw_theme",),
     "shades": ("gui_env.content:color", "gui_env.content:shades"),
     "pairs": (

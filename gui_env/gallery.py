@@ -9,7 +9,7 @@ import numpy as np
 
 from episode import Frame, SceneObject, Split, stream
 from gui_env import content
-from gui_env.form import CONFIRM, RESET
+from gui_env.form import RESET, confirming
 from gui_env.layout import across, column, labelled
 from gui_env.metrics import Metrics, metrics
 from gui_env.toolkit.canvas import luminance
@@ -111,7 +111,7 @@ class Scatter:
             self._choices("checkbox" if draw < 0.4 else "radio", count, window, body)
         else:
             self._entries(count, window, body)
-        words = [content.pick(rng, CONFIRM[self.split]), RESET][: int(rng.integers(1, 3))]
+        words = [confirming(rng, self.split, m.font), RESET][: int(rng.integers(1, 3))]
         align = content.pick(rng, ("left", "center", "right"))
         spots = across(room, [m.button(word) for word in words], m.control, m.px(4), align)
         for number, (word, spot) in enumerate(zip(words, spots, strict=True)):
