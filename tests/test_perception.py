@@ -122,6 +122,16 @@ def test_codec_behind_a_view(name: str) -> None:
     assert codec.system(screen) == CODECS[name].system(Screen(128, 128))
 
 
+@pytest.mark.parametrize("name", list(CODECS))
+def test_where_a_decision_looks_is_where_the_model_sees_it(name: str) -> None:
+    codec, screen = Placed(CODECS[name], Letterbox(128, 128)), Screen(640, 320)
+    click = screen_action("click", 300, 200)
+    said = codec.format(Advice((click,), points=((300, 200),), checked=((300, 200),)), screen, True)
+    # 640 pixels are 128, and 320 are 64 with 32 of grey above: (60, 72), of which both codecs have a name.
+    place = "<loc_15><loc_18>" if name == "compact" else "[469, 563]"
+    assert said.count(place) == 3, said
+
+
 def test_pointing_beside_the_screen_is_no_action() -> None:
     codec, screen = Placed(CODECS["compact"], Letterbox(128, 128)), Screen(640, 320)
     reply = codec.parse("click<loc_16><loc_2>", screen)

@@ -57,7 +57,7 @@ class Config:
     """Whether a turn goes on from the one before, with all frames and replies so far, instead of being told of the last
     ones afresh. As long as the model's positions allow: then it begins afresh."""
     thought: Thought = "place"
-    """What experts that are cloned write before the action: none, place (on bodies, as the base does), or words."""
+    """What experts that are cloned write before the action: none, place (where they look, as the base), or words."""
 
     # --- collecting
     steps: int = 20

@@ -84,7 +84,8 @@ class Codec(Protocol):
 
 
 Thought = Literal["none", "place", "words"]
-"""What an expert writes before its action: nothing, where it is heading (bodies only), or that and a sentence."""
+"""What an expert writes before its action: nothing; where it looks, if it has to, and where it is heading; or a
+sentence (on a body, that and the places)."""
 
 
 def written(codec: Codec, advice: Advice, embodiment: Embodiment, thought: Thought) -> str:

@@ -30,7 +30,9 @@ class Placed:
     def format(self, advice: Advice, embodiment: Embodiment, thought: bool) -> str:
         if isinstance(embodiment, Screen):
             move = self._placement(embodiment).to_canvas
-            advice = replace(advice, actions=tuple(_moved(action, move) for action in advice.actions))
+            points, checked = (tuple(move(*map(int, p)) for p in places) for places in (advice.points, advice.checked))
+            actions = tuple(_moved(action, move) for action in advice.actions)
+            advice = replace(advice, actions=actions, points=points, checked=checked)
         return self.codec.format(advice, self._seen(embodiment), thought)
 
     def parse(
