@@ -26,6 +26,9 @@ NAME = "handeye"
 LOWEST = -1e30
 """Additive mask value; float32's minimum would become −inf in bfloat16 and turn fully masked rows into NaN."""
 
+CACHED = 1 << 19
+"""Pairs of tokens whose weights stay in a core's cache from one product to the next: more rows take turns."""
+
 
 class _Attention(torch.autograd.Function):
     """softmax(scale · q kᵀ + mask) v for [B, H, L, D] tensors, without the dispatcher's overhead."""
@@ -140,12 +143,17 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) 
             return _Branched.apply(q, k, v, branches, scale)  # type: ignore[no-any-return, no-untyped-call]
         mask = mask if mask is None else mask.to(dtype)
         learns = torch.is_grad_enabled()
-        # On a CPU fused attention is slow for one token a row, in its backward pass with a mask or in bfloat16, and
-        # in bfloat16 with a mask at all.
-        quick = (mask is None or not learns) if dtype == torch.float32 else (mask is None and not learns)
+        # On a CPU fused attention is slow for one token a row, in its backward pass with a mask or in bfloat16, in
+        # bfloat16 with a mask at all, and there without one wherever plain products stay in the cache.
+        rows = max(1, CACHED // (q.shape[1] * q.shape[2] * k.shape[2])) if mask is None else q.shape[0]
+        quick = mask is None or not learns
+        if dtype != torch.float32:
+            quick = mask is None and not learns and q.shape[1] * q.shape[2] * k.shape[2] > CACHED
         if (quick and q.shape[2] > 1) or device != "cpu":
             return F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
-        return _Attention.apply(q, k, v, mask, scale)  # type: ignore[no-any-return, no-untyped-call]
+        some = zip(*(torch.split(t, rows) for t in (q, k, v)), strict=True)
+        parts = [_Attention.apply(*three, mask, scale) for three in some]  # type: ignore[no-untyped-call]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def attention(

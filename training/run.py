@@ -104,6 +104,7 @@ class Run:
                     "the policy went from it: put it back, do without (--kl 0), or begin another run with --policy "
                     f"{source / checkpoint.MODEL}"
                 )
+            self.origin = self.origin or began  # let go, it may be held again later
             if rank() == 0:
                 checkpoint.set_aside(source.parent, self.done.step)
                 go_on(config, out, self.done.step)

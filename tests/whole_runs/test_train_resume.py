@@ -68,12 +68,19 @@ def test_a_missing_policy_is_said_before_anything_is_written(tmp_path: Path) -> 
 
 def test_a_run_that_lost_the_model_it_is_compared_with_is_not_resumed(model: Path, tmp_path: Path) -> None:
     start = shutil.copytree(model, tmp_path / "start")
+    run = tmp_path / "run"
+    held = strip(start, steps=3, kl=0.1)
     with pytest.raises(Interrupted):
-        train(strip(start, steps=2, kl=0.1), tmp_path / "run", stop_at=1)
+        train(held, run, stop_at=1)
     build_tiny(start, TEXTS, seed=1, shape=SMALLEST)
-    config, out = resumed(tmp_path / "run")
+    config, out = resumed(run)
     with pytest.raises(CheckpointError, match="no longer the model that this run began with"):
-        train(config, out, tmp_path / "run")
+        train(config, out, run)
+    # Nor once it went on without.
+    with pytest.raises(Interrupted):
+        train(dataclasses.replace(held, kl=0.0), run, run, stop_at=2)
+    with pytest.raises(CheckpointError, match="no longer the model that this run began with"):
+        train(held, run, run)
 
 
 def test_a_run_can_be_held_to_its_start_from_the_middle_on_and_let_go(model: Path, tmp_path: Path) -> None:
