@@ -16,6 +16,7 @@ SKILLS = {
     "tick": "whether the box at a place is ticked",
     "ticked": "place of the first ticked (or empty) box",
     "boxes": "what to click on a form of boxes, after where the named and the checked ones are",
+    "mend": "what to click, given where the named boxes are and which are checked",
     "scrolled": "whether a list is at its top, at its end or between",
     "field": "place of the field that a caption names",
     "value": "what stands in the field that a caption names",

@@ -47,6 +47,7 @@ SKILLS = (
     "tick",
     "ticked",
     "boxes",
+    "mend",
     "scrolled",
     "field",
     "value",
@@ -171,7 +172,7 @@ class Mixture:
         if isinstance(embodiment, Screen):
             size = (embodiment.width, embodiment.height)
             asked = screen_questions(objects, size, point, rng, count - self.recipe.copies - 1)
-            asked += self._blind(rng, objects)
+            asked += self._blind(rng, objects) + self._boxes(rng, objects)
         else:
             body = embodiment
             asked = self._about_table(observation["frames"], objects, body, rng, 2 * count // 3)
@@ -207,28 +208,63 @@ class Mixture:
         return near.capitalize() if content.belongs(near, self.split) else content.label(rng, self.split)
 
     def _boxes(self, rng: np.random.Generator, objects: Sequence[SceneObject]) -> list[Question]:
-        """What to do next on a form of boxes, as the task would ask, with what one has to look at on the way."""
-        boxes = [_Box(o) for o in objects if o.name.startswith("box") and o.text is not None]
-        confirm = [o for o in objects if o.name == "foot0"]
-        words = {box.thing.label for box in boxes}
-        if len(boxes) < 2 or len(words) < len(boxes) or not confirm or any("blocked" in o.state for o in confirm):
+        """What to do next on a form of boxes, as the task would ask, with what one has to look at on the way.
+
+        And what follows from looking: the click alone, after places that are given, of boxes of which others may be
+        checked than on the picture. A base that had both lists right still confirmed where a box was one too many.
+        """
+        boxes = [o for o in objects if o.name.startswith("box") and o.text is not None]
+        confirm = [o for o in objects if o.name in ("foot0", "confirm")]
+        if len(boxes) < 2 or len({o.label for o in boxes}) < len(boxes) or not confirm or "blocked" in confirm[0].state:
             return []
+        seen = [bool(o.state["checked"]) for o in boxes]
         # Often all is as it should be: that has to be told, too.
-        named = [b for b in boxes if b.checked] if rng.random() < 0.25 else []
-        if not 0 < len(named) <= MOST_NAMED:
-            count = int(rng.integers(1, min(MOST_NAMED, len(boxes) - 1) + 1))
-            named = [boxes[i] for i in sorted(rng.permutation(len(boxes))[:count].tolist())]
-        chosen = set_checkboxes.next_box(boxes, named)
-        x, y = _middle(chosen.thing if chosen else confirm[0])
+        right = [i for i, checked in enumerate(seen) if checked] if rng.random() < 0.25 else []
+        named = right if 0 < len(right) <= set_checkboxes.NAMED else self._named(rng, len(boxes))
+        asked = [self._boxed(rng, boxes, confirm[0], named, seen, given=False)]
+        for _ in range(IMAGINED):
+            named = self._named(rng, len(boxes))
+            checked = [i in named for i in range(len(boxes))]
+            for i in rng.permutation(len(boxes))[: int(rng.integers(3))].tolist():
+                checked[i] = not checked[i]
+            asked.append(self._boxed(rng, boxes, confirm[0], named, checked, given=True))
+        return asked
+
+    def _named(self, rng: np.random.Generator, count: int) -> list[int]:
+        most = min(set_checkboxes.NAMED, count - 1)
+        return sorted(rng.permutation(count)[: int(rng.integers(1, most + 1))].tolist())
+
+    def _boxed(
+        self,
+        rng: np.random.Generator,
+        boxes: Sequence[SceneObject],
+        confirm: SceneObject,
+        named: Sequence[int],
+        checked: Sequence[bool],
+        given: bool,
+    ) -> Question:
+        """One question about ``boxes`` of which some are named and some checked; with the places ``given`` or asked."""
+        wrong = set_checkboxes.first_wrong(checked, named)
+        x, y = _middle(confirm if wrong is None else boxes[wrong])
+
+        def places(indices: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+            """Given ones as a model would say them: not always in the same bin."""
+            off = rng.normal(0, 2, (len(indices), 2)) if given else np.zeros((len(indices), 2))
+            side = self.recipe.screen - 1
+            return tuple(tuple((_middle(boxes[i]) + o).clip(0, side)) for i, o in zip(indices, off, strict=True))
+
         advice = Advice(
-            (screen_action("click", x, y),),
-            points=tuple(_middle(b.thing) for b in named),
-            checked=tuple(_middle(b.thing) for b in boxes if b.checked),
+            (screen_action("click", int(x), int(y)),),
+            points=places(named),
+            checked=places([i for i, on in enumerate(checked) if on]),
         )
         phrase = content.pick(rng, set_checkboxes.PHRASES[self.split])
-        asked = turn_text(phrase.format(set_checkboxes.listed([b.thing.label for b in named])), "")
-        screen = Screen(self.recipe.screen, self.recipe.screen)
-        return [Question("boxes", asked, written(self.codec, advice, screen, "place"))]
+        asked = turn_text(phrase.format(set_checkboxes.listed([boxes[i].label for i in named])), "")
+        reply = written(self.codec, advice, Screen(self.recipe.screen, self.recipe.screen), "place")
+        if not given:
+            return Question("boxes", asked, reply)
+        said, click, where = reply.partition("click")
+        return Question("mend", f"{asked}\0{said}", click + where)
 
     def _copy(self, rng: np.random.Generator) -> Question:
         """Typing what is quoted: which of two texts, letter by letter."""
@@ -275,24 +311,14 @@ class Mixture:
         return Question("stroke", f"{state}\0at{locate(thing, body)}{locate(spot, body)}", answer.removeprefix("at"))
 
 
-MOST_NAMED = 3
-"""Boxes that an instruction names, at most."""
+IMAGINED = 2
+"""Questions about boxes as they might be, to each about boxes as they are."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Box:
-    """A box on a screen of the gallery."""
-
-    thing: SceneObject
-
-    @property
-    def checked(self) -> bool:
-        return bool(self.thing.state["checked"])
-
-
-def _middle(thing: SceneObject) -> tuple[int, int]:
+def _middle(thing: SceneObject) -> NDArray[np.int64]:
+    """[2] x and y."""
     x0, y0, x1, y1 = thing.box
-    return int((x0 + x1) / 2), int((y0 + y1) / 2)
+    return np.array([(x0 + x1) / 2, (y0 + y1) / 2]).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,7 @@ class Run:
         broadcast_module(self.vlm)
         self._make_agents()
         self.done = Progressed()
+        self._origin = ""
         state: dict[str, Any] = {}
         if source is not None:
             state = checkpoint.load_state(source)
@@ -104,7 +105,7 @@ class Run:
                     "the policy went from it: put it back, do without (--kl 0), or begin another run with --policy "
                     f"{source / checkpoint.MODEL}"
                 )
-            self.origin = self.origin or began  # let go, it may be held again later
+            self._origin = began
             if rank() == 0:
                 checkpoint.set_aside(source.parent, self.done.step)
                 go_on(config, out, self.done.step)
@@ -387,7 +388,7 @@ class Run:
                 "config": self.config.to_json(),
                 "progress": asdict(self.done),
                 "weight_version": self.vlm.weight_version,
-                "origin": self.origin,
+                "origin": self.origin or self._origin,  # let go, it may be held again later
                 "ranks": world_size(),
                 "tracker": self.journal.tracker_state(),
                 "score": sum(self.done.recent) / max(1, len(self.done.recent)),

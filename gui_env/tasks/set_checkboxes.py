@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar
 
 from episode import Advice, Split
 from gui_env import content
@@ -31,20 +31,14 @@ def listed(names: list[str]) -> str:
     return f"{', '.join(head)} and {last}" if head else last
 
 
-class Ticked(Protocol):
-    """Whatever is checked or not."""
-
-    @property
-    def checked(self) -> bool: ...
+NAMED = 3
+"""Boxes that an instruction names, at most."""
 
 
-Box = TypeVar("Box", bound=Ticked)
-
-
-def next_box(boxes: Sequence[Box], named: Sequence[Box]) -> Box | None:
-    """The box to click next so that the ``named`` ones of ``boxes`` are checked and no others; None when it is so."""
-    wrong = [b for b in named if not b.checked] + [b for b in boxes if b.checked and b not in named]
-    return wrong[0] if wrong else None
+def first_wrong(checked: Sequence[bool], named: Sequence[int]) -> int | None:
+    """Which box to click next so that the ``named`` ones are ``checked`` and no others; None when it is so."""
+    missing = [i for i in named if not checked[i]]
+    return next(iter(missing + [i for i, on in enumerate(checked) if on and i not in named]), None)
 
 
 class SetCheckboxes(FormWorld):
@@ -56,7 +50,7 @@ class SetCheckboxes(FormWorld):
 
     def build(self, draw: Draw) -> Brief:
         m, count = self.m, int(draw.task.integers(3, 6))
-        named = sorted(draw.task.permutation(count)[: int(draw.task.integers(1, 4))].tolist())
+        named = sorted(draw.task.permutation(count)[: int(draw.task.integers(1, NAMED + 1))].tolist())
         words = content.labels(draw.content, self.split, count)
         widths = [max(m.font.size + m.px(5) + m.font.width(word), m.target[0]) for word in words]
         gap = m.px(2)
@@ -83,8 +77,11 @@ class SetCheckboxes(FormWorld):
         return [b for b in self.boxes if b.checked] == self.named
 
     def mend(self) -> Advice | None:
-        box = next_box(self.boxes, self.named)
-        return box and self.click(box, f"{box.label} must be {'unchecked' if box.checked else 'checked'}.")
+        wrong = first_wrong([b.checked for b in self.boxes], [self.boxes.index(b) for b in self.named])
+        if wrong is None:
+            return None
+        box = self.boxes[wrong]
+        return self.click(box, f"{box.label} must be {'unchecked' if box.checked else 'checked'}.")
 
     def plan(self) -> Advice:
         """With what one has to look at: where the named boxes are, and which of all are checked."""
