@@ -135,23 +135,36 @@ def test_what_is_absent_is_often_like_what_is_there() -> None:
 
 
 def test_forms_of_boxes_are_asked_about_as_the_task_asks() -> None:
-    """Read again, the reply is a click on a box that is not as it must be, or on the button if none is left."""
+    """Read again, the reply is a click on a box that its places say is wrong, or on the button if none is left."""
     mixture, seen = Mixture(Recipe(), 0), []
-    for index in range(200):
-        item = mixture.screen(index, (3, 8))
+    items = [mixture.screen(index, (3, 8)) for index in range(150)] + [mixture.demo("gui", i) for i in range(60)]
+    for item in items:
         objects = {o.name: o for o in item.views[0].objects}
         boxes = [o for o in objects.values() if o.name.startswith("box")]
-        for asked in (q for q in item.questions if q.skill == "boxes"):
-            reply = Compact().parse(asked.answer, Screen(128, 128))
+        for asked in (q for q in item.questions if q.skill in ("boxes", "mend")):
+            question, _, given = asked.question.partition("\0")
+            assert bool(given or not asked.answer.startswith("at")) == (asked.skill == "mend")
+            reply = Compact().parse(given + asked.answer, Screen(128, 128))
+            at, _, checked = reply.thought.partition("checked ")
+            named = [o for o in boxes if f'"{o.label}"' in question]
+            assert reply.valid and 1 <= len(named) <= 3 and near(at, boxes) == named
+            ticked = near(checked, boxes)
+            assert asked.skill == "mend" or ticked == [o for o in boxes if o.state["checked"]]
+            wrong = [o for o in boxes if (o in ticked) != (o in named)]
+            button = next(objects[name] for name in ("foot0", "confirm") if name in objects)
             x, y = reply.actions[0]["position"]
-            named = [o for o in boxes if f'"{o.label}"' in asked.question]
-            assert reply.valid and 1 <= len(named) <= 3
-            wrong = [o for o in boxes if o.state["checked"] != (o in named)]
-            target = next(o for o in [*wrong, objects["foot0"]] if inside(o, x, y))
-            assert (target.name == "foot0") == (not wrong)
-            seen.append(target.name == "foot0")
+            assert any(inside(o, x, y) for o in (wrong or [button]))
+            seen.append((asked.skill, not wrong))
     mixture.close()
-    assert len(seen) > 10 and 0 < sum(seen) < len(seen)
+    for skill in ("boxes", "mend"):
+        done = [end for name, end in seen if name == skill]
+        assert len(done) > 10 and 0 < sum(done) < len(done)
+
+
+def near(places: str, boxes: list[SceneObject]) -> list[SceneObject]:
+    """The boxes of a column that stand at these places."""
+    ys = [int(y) for y in re.findall(r", (\d+)\)", places)]
+    return [min(boxes, key=lambda o: abs((o.box[1] + o.box[3]) / 2 - y)) for y in ys]
 
 
 def inside(thing: SceneObject, x: int, y: int) -> bool:

@@ -249,7 +249,7 @@ class Mixture:
 
         def places(indices: Sequence[int]) -> tuple[tuple[float, ...], ...]:
             """Given ones as a model would say them: not always in the same bin."""
-            off = rng.normal(0, 2, (len(indices), 2)) if given else np.zeros((len(indices), 2))
+            off = rng.normal(0, (2.5, 1.0), (len(indices), 2)) if given else np.zeros((len(indices), 2))
             side = self.recipe.screen - 1
             return tuple(tuple((_middle(boxes[i]) + o).clip(0, side)) for i, o in zip(indices, off, strict=True))
 
