@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import cycle
 from types import MethodType
 from typing import Any
 
@@ -145,15 +146,19 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) 
         learns = torch.is_grad_enabled()
         # On a CPU fused attention is slow for one token a row, in its backward pass with a mask or in bfloat16, in
         # bfloat16 with a mask at all, and there without one wherever plain products stay in the cache.
-        rows = max(1, CACHED // (q.shape[1] * q.shape[2] * k.shape[2])) if mask is None else q.shape[0]
+        pairs = q.shape[1] * q.shape[2] * k.shape[2]
         quick = mask is None or not learns
         if dtype != torch.float32:
-            quick = mask is None and not learns and q.shape[1] * q.shape[2] * k.shape[2] > CACHED
+            quick = mask is None and not learns and pairs > CACHED
         if (quick and q.shape[2] > 1) or device != "cpu":
             return F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
-        some = zip(*(torch.split(t, rows) for t in (q, k, v)), strict=True)
-        parts = [_Attention.apply(*three, mask, scale) for three in some]  # type: ignore[no-untyped-call]
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+        if q.shape[0] * pairs <= CACHED:
+            return _Attention.apply(q, k, v, mask, scale)  # type: ignore[no-any-return, no-untyped-call]
+        rows = max(1, CACHED // pairs)
+        masks = [mask] if mask is None or mask.shape[0] == 1 else torch.split(mask, rows)
+        some = zip(*(torch.split(t, rows) for t in (q, k, v)), cycle(masks))
+        parts = [_Attention.apply(*four, scale) for four in some]  # type: ignore[no-untyped-call]
+        return torch.cat(parts)
 
 
 def attention(
