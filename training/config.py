@@ -256,8 +256,6 @@ GRPO = Config(
     # wherever nothing holds the policy (docs/log.md).
     train_embeddings=False,
     kl=0.02,
-    # Played to win: at 1, as in training, a long episode is lost by one unlucky draw (docs/log.md).
-    eval_temperature=0.5,
     learning_rate=6e-4,
     decay=0.5,
     minibatches=4,
