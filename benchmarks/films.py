@@ -9,6 +9,7 @@ not, or the first one where there is none: films show what changed, tables how o
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from benchmarks.page import ROOT
@@ -56,11 +57,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=24)
     options = parser.parse_args()
     sides = [episodes(policy, options.seeds) for policy in ("base", str(options.run))]
+    config = json.loads((options.run / "config.json").read_text())
     rows = "\n".join(line(task, sides[0][task], sides[1][task]) for task in TASKS)
     PAGE.write_text(f"""# Films: before and after the default run
 
-`python -m benchmarks.films RUN`, of a run of `make train`, seed 0. Both policies play the same {options.seeds} held-out
-seeds; under each film stands how many of them end well. Filmed is the first seed that the base fails and the trained
+`python -m benchmarks.films RUN`, of a run of `make train`, seed {config["seed"]}. Both policies play the same
+{options.seeds} held-out seeds; under each film stands how many of them end well. Filmed is the first seed that the base fails and the trained
 policy does not (the first one where there is none): the films show what changed, [results.md](results.md) shows how
 often, with more seeds.
 
