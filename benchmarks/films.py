@@ -62,9 +62,9 @@ def main() -> None:
     PAGE.write_text(f"""# Films: before and after the default run
 
 `python -m benchmarks.films RUN`, of a run of `make train`, seed {config["seed"]}. Both policies play the same
-{options.seeds} held-out seeds; under each film stands how many of them end well. Filmed is the first seed that the base fails and the trained
-policy does not (the first one where there is none): the films show what changed, [results.md](results.md) shows how
-often, with more seeds.
+{options.seeds} held-out seeds; under each film stands how many of them end well. Filmed is the first seed that the base
+fails and the trained policy does not (the first one where there is none): the films show what changed,
+[results.md](results.md) shows how often, with more seeds.
 
 | task | the base | after reinforcement learning |
 |---|---|---|
