@@ -89,7 +89,7 @@ def tables(out: Path, seeds: int) -> str:
             lines.append([name, world_name, *cells, n, minutes])
     presets = [p for p in PRESETS if any((p, s) in found for s in range(seeds))]
     tasks = []
-    for task in found[presets[0], 0]["tasks"]:
+    for task in next(iter(found.values()))["tasks"]:
         values = [
             np.mean([run["tasks"][task][when]["success"] for (p, _), run in found.items() if p in among])
             for among, when in [(presets, "before"), *(([p], "after") for p in presets)]
@@ -143,7 +143,8 @@ def plot(out: Path, seeds: int, path: Path) -> None:
             metrics = rows(folder / "metrics.jsonl")
             for axis, (world, name) in zip(axes, WORLDS.items(), strict=True):
                 success = np.array([r[f"success/{world}"] for r in metrics])
-                label = PRESETS[preset] if seed == 0 else None
+                drawn = axis.get_legend_handles_labels()[1]
+                label = None if PRESETS[preset] in drawn else PRESETS[preset]
                 axis.plot(minutes, smooth(success), color=colors[preset], lw=1.2, alpha=0.8, label=label)
                 axis.set(title=name, xlabel="CPU minutes, all processes", ylim=(0, 1.02))
                 axis.grid(alpha=0.3)
