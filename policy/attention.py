@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from itertools import cycle
 from types import MethodType
 from typing import Any
 
@@ -26,9 +25,6 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 NAME = "handeye"
 LOWEST = -1e30
 """Additive mask value; float32's minimum would become −inf in bfloat16 and turn fully masked rows into NaN."""
-
-CACHED = 1 << 19
-"""Pairs of tokens whose weights stay in a core's cache from one product to the next: more rows take turns."""
 
 
 class _Attention(torch.autograd.Function):
@@ -144,21 +140,12 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) 
             return _Branched.apply(q, k, v, branches, scale)  # type: ignore[no-any-return, no-untyped-call]
         mask = mask if mask is None else mask.to(dtype)
         learns = torch.is_grad_enabled()
-        # On a CPU fused attention is slow for one token a row, in its backward pass with a mask or in bfloat16, in
-        # bfloat16 with a mask at all, and there without one wherever plain products stay in the cache.
-        pairs = q.shape[1] * q.shape[2] * k.shape[2]
-        quick = mask is None or not learns
-        if dtype != torch.float32:
-            quick = mask is None and not learns and pairs > CACHED
+        # On a CPU fused attention is slow for one token a row, in its backward pass with a mask or in bfloat16, and
+        # in bfloat16 with a mask at all.
+        quick = (mask is None or not learns) if dtype == torch.float32 else (mask is None and not learns)
         if (quick and q.shape[2] > 1) or device != "cpu":
             return F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
-        if q.shape[0] * pairs <= CACHED:
-            return _Attention.apply(q, k, v, mask, scale)  # type: ignore[no-any-return, no-untyped-call]
-        rows = max(1, CACHED // pairs)
-        masks = [mask] if mask is None or mask.shape[0] == 1 else torch.split(mask, rows)
-        some = zip(*(torch.split(t, rows) for t in (q, k, v)), cycle(masks))
-        parts = [_Attention.apply(*four, scale) for four in some]  # type: ignore[no-untyped-call]
-        return torch.cat(parts)
+        return _Attention.apply(q, k, v, mask, scale)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def attention(

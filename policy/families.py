@@ -23,7 +23,6 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
-from transformers.vision_utils import get_vision_interpolation_indices_and_weights
 
 from episode import Frame, HandeyeError, frame_key
 from policy.frames import Encoded, Features, chunks
@@ -123,7 +122,6 @@ class Qwen3VLFamily:
         self.temporal = int(vision.temporal_patch_size)
         self.image_token_id = int(model.config.image_token_id)
         self._grids: dict[tuple[int, ...], tuple[int, int]] = {}
-        self._taken: dict[tuple[int, int], Tensor | None] = {}
         self.features = Features(model.model.visual, self._features)
 
     def grid(self, frame: Frame) -> tuple[int, int]:
@@ -184,35 +182,9 @@ class Qwen3VLFamily:
         return [(tokens, *deep) for tokens, deep in zip(output.pooler_output, levels, strict=True)]
 
     def _encode(self, frames: Sequence[Frame]) -> Any:
-        """As :meth:`encode`, for frames of one size."""
         device = self.model.device
         pixels, grids = self.pixels(frames)
-        rows, columns = self.grid(frames[0])
-        more: dict[str, Tensor] = {}
-        if (one := self._taps(rows, columns)) is not None:
-            more["interp_indices"] = one.to(device).repeat(len(frames), 1)
-            more["interp_weights"] = torch.ones(more["interp_indices"].shape, device=device)
-        return self.model.model.get_image_features(pixels.to(device), grids.to(device), return_dict=True, **more)
-
-    def _taps(self, rows: int, columns: int) -> Tensor | None:
-        """[rows · columns, 1] entries of the table of positions, where a frame's patches lie on them.
-
-        The tower blends four of them for each patch, three of them at weight 0, at a seventh of its time on a CPU. None
-        where patches lie between entries.
-        """
-        if (rows, columns) not in self._taken:
-            visual: Any = self.model.model.visual
-            indices, weights = get_vision_interpolation_indices_and_weights(
-                torch.tensor([[1, rows, columns]]),
-                num_grid_per_side=visual.num_grid_per_side,
-                mode=visual.interpolation_mode,
-                align_corners=visual.interpolation_align_corners,
-                spatial_merge_size=self.merge,
-            )
-            best = weights.argmax(1, keepdim=True)
-            whole = bool((weights.gather(1, best) == 1).all() and (weights.sum(1) == 1).all())
-            self._taken[rows, columns] = indices.gather(1, best) if whole else None
-        return self._taken[rows, columns]
+        return self.model.model.get_image_features(pixels.to(device), grids.to(device), return_dict=True)
 
     def image_inputs(self, images: Sequence[Sequence[Frame]]) -> dict[str, Any]:
         flat = [frame for row in images for frame in row]

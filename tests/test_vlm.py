@@ -114,20 +114,6 @@ def test_equal_frames_are_encoded_once_with_the_same_numbers(qwen: Path) -> None
     assert inputs.pooler_output[0] is inputs.pooler_output[3]
 
 
-def test_a_patchs_place_is_taken_from_the_table_where_it_lies_on_it(qwen: Path) -> None:
-    """... and blended of four entries elsewhere; three of weight 0 change nothing."""
-    vlm = VLM.load(qwen)
-    family: Any = vlm.family
-    side = vlm.model.model.visual.num_grid_per_side
-    whole, between = frame(1, side * family.patch, side * family.patch), frame(2)
-    taken = family.encode([whole, whole]).pooler_output
-    assert family._taps(side, side).sort(0).values.flatten().tolist() == list(range(side**2))
-    family._taken[side, side] = None
-    for mine, blended in zip(taken, family.encode([whole, whole]).pooler_output, strict=True):
-        assert torch.equal(mine, blended)
-    assert family.grid(between) != (side, side) and family._taps(*family.grid(between)) is None
-
-
 def test_large_frames_go_through_the_tower_in_fewer_at_once() -> None:
     """19 of the shipped base's size: 16, 2, 1. Of nine times as many pixels 16 · 128² hold one, of 2.25 times seven."""
     small, middle, large, wide = (128, 128, 3), (192, 192, 3), (384, 384, 3), (800, 1280, 3)
