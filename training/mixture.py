@@ -404,9 +404,9 @@ def ahead(world: Any, advice: Advice) -> Advice:
     over = any(any(world.advance(action)[1:3]) for action in advice.actions)
     after = advice if over else world.expert()
     world.restore(here)
-    return (
-        replace(after, points=advice.points, checked=advice.checked) if isinstance(world.embodiment, Screen) else after
-    )
+    if isinstance(world.embodiment, Screen):
+        after = replace(after, points=advice.points, checked=advice.checked)
+    return after
 
 
 def _mistake(advice: Advice, did: Advice | None, world: Any, rng: np.random.Generator) -> Sequence[Any]:
