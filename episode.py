@@ -214,7 +214,9 @@ class Advice:
     look at, if anything, and on a body last where it wants the end effector to be. World frame, metres, on a body;
     pixels (x, y) on a screen."""
     checked: tuple[tuple[float, ...], ...] = ()
-    """On a screen besides: places of what is checked already, of all that the decision has to look at."""
+    """On a screen besides: places of what is checked, as far as the decision had to look at them after ``points``."""
+    reads: str = ""
+    """On a screen besides: what stands at the last of ``points``, where the decision hangs on it."""
 
 
 @runtime_checkable

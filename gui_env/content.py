@@ -6,7 +6,10 @@ Half of all labels are invented, so that reading must be learned letter by lette
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
+from difflib import SequenceMatcher
 from functools import lru_cache
+from itertools import takewhile
 
 import numpy as np
 
@@ -152,6 +155,17 @@ def edited(rng: np.random.Generator, text: str) -> str:
         at, letter = int(rng.integers(len(text))), "abcdefghijklmnoprstuvwz"[int(rng.integers(23))]
         text = text[:at] + ("" if rng.random() < 0.2 else letter) + text[at + int(rng.random() < 0.8) :]
     return text
+
+
+def most_alike(text: str, texts: Sequence[str]) -> int:
+    """Which of ``texts`` one would take for ``text`` first: of those that begin most like it, the most similar."""
+
+    def likeness(i: int) -> tuple[int, float]:
+        pair = (text.lower(), texts[i].lower())
+        same = len(list(takewhile(lambda letters: letters[0] == letters[1], zip(*pair, strict=False))))
+        return same, SequenceMatcher(None, *pair, autojunk=False).ratio()
+
+    return max(range(len(texts)), key=likeness)
 
 
 def secret(rng: np.random.Generator, low: int = 4, high: int = 6) -> str:

@@ -155,11 +155,12 @@ def imagined_push(rng: np.random.Generator) -> Push:
     """A moment of a push as :func:`stroke` would have it, without physics: the thing goes as far as the fingers do."""
     thing, spot = (np.array([*rng.uniform(-ROOM, ROOM, 2), BLOCK]) for _ in range(2))
     tip, opening = clip(rng.uniform(WORKSPACE.low, WORKSPACE.high)), float(rng.choice([0.0, 0.0, 0.5, 1.0]))
+    slip = 0.03 if rng.random() < 0.3 else 0.004  # a policy's own slips are larger than an expert's
     for _ in range(int(rng.integers(8))):
         intent = stroke("thing", tip, opening, thing, spot, BLOCK, SLACK)
         if intent is None or aside(thing, spot) < SLACK:
             break
-        before, tip = tip, clip(tip + np.clip(intent.tip - tip, -LEAP, LEAP) + rng.normal(0.0, 0.004, 3))
+        before, tip = tip, clip(tip + np.clip(intent.tip - tip, -LEAP, LEAP) + rng.normal(0.0, slip, 3))
         opening = (intent.grip + 1) / 2
         if max(before[2], tip[2]) < PUSHING:
             axis = int(np.argmax(np.abs(tip - before)[:2]))

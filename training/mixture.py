@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,13 +30,14 @@ from episode import (
 )
 from gui_env import content
 from gui_env.gallery import random_screen
-from gui_env.tasks import login_form, set_checkboxes, type_text
+from gui_env.tasks import login_form, type_text
 from perception.questions import Question, screen_questions, table_questions
 from policy.codecs.base import written
 from policy.codecs.compact import BINS, LOCATIONS, Compact, bins_of, centre, locate
 from policy.context import frame_keys, turn_text
 from sims.gallery import Gallery
 from sims.moves import BLOCK, SLACK, imagined_push, stroke
+from training.inspection import Inspection, look_alike
 
 SKILLS = (
     "point",
@@ -47,7 +48,7 @@ SKILLS = (
     "tick",
     "ticked",
     "boxes",
-    "mend",
+    "sought",
     "scrolled",
     "field",
     "value",
@@ -115,6 +116,15 @@ class Recipe:
     """Share of the decisions for which the demonstrator is in haste: it skips one, and does what the expert would do
     after it (presses before it has filled in, lets go before it is there). That is what is shown and learned. So the
     base knows every move, but not that thoroughness pays: reward has to teach it that. 0 is experts alone."""
+    patient: tuple[str, ...] = (
+        "gui/set-checkboxes-v0",
+        "gui/scroll-select-v0",
+        "sims/push-to-zone-v0",
+        "sims/push-to-object-v0",
+        "sims/stack-two-v0",
+    )
+    """Tasks that are shown without haste: they are so long, or their thoughts bear so much, that a policy in haste
+    hardly ever succeeds, and reward has nothing to go by."""
 
 
 def point(u: float, v: float) -> str:
@@ -128,6 +138,7 @@ class Mixture:
     def __init__(self, recipe: Recipe, seed: int, split: Split = "train") -> None:
         self.recipe, self.seed, self.split = recipe, seed, split
         self.codec = Compact()
+        self.inspection = Inspection(self.codec, Screen(recipe.screen, recipe.screen), split)
         self._gallery = Gallery(recipe.camera, split)
         self._demos = {
             "gui": DemoStream(gui_env.TASKS, {"size": (recipe.screen, recipe.screen)}, recipe, seed, split),
@@ -146,7 +157,7 @@ class Mixture:
         size = (self.recipe.screen, self.recipe.screen)
         frame, objects = random_screen(int(rng.integers(2**40)), size, self.split, count)
         questions = screen_questions(objects, size, point, rng, self.recipe.questions - self.recipe.copies - 1)
-        questions += self._blind(rng, objects) + self._boxes(rng, objects)
+        questions += self._blind(rng, objects) + self.inspection.questions(objects, rng)
         return Item((View(frame, tuple(objects)),), tuple(questions))
 
     def table(self, index: int) -> Item:
@@ -172,7 +183,7 @@ class Mixture:
         if isinstance(embodiment, Screen):
             size = (embodiment.width, embodiment.height)
             asked = screen_questions(objects, size, point, rng, count - self.recipe.copies - 1)
-            asked += self._blind(rng, objects) + self._boxes(rng, objects)
+            asked += self._blind(rng, objects) + self.inspection.questions(objects, rng)
         else:
             body = embodiment
             asked = self._about_table(observation["frames"], objects, body, rng, 2 * count // 3)
@@ -194,77 +205,9 @@ class Mixture:
         """Questions about what is not on the screen: quoted texts to type, and one that one would have to scroll to."""
         shown = {o.text.text.lower() for o in objects if o.text is not None}
         words = sorted(text for text in shown if text.isalpha() and len(text) > 2)
-        word = self._like(rng, words) if words and rng.random() < 0.6 else content.label(rng, self.split)
+        word = look_alike(rng, self.split, words) if words and rng.random() < 0.6 else content.label(rng, self.split)
         absent = [] if word.lower() in shown else [Question("absent", f'Where is "{word}"?', "scroll")]
         return absent + [self._copy(rng) for _ in range(self.recipe.copies)]
-
-    def _like(self, rng: np.random.Generator, shown: Sequence[str]) -> str:
-        """A label that is easily taken for one of those that are shown: within two edits, or of the same first letter.
-
-        A base that was asked for the absence of any label clicked on one of the same first letter instead of scrolling.
-        """
-        word = content.pick(rng, tuple(shown))
-        near = content.edited(rng, word) if rng.random() < 0.5 else word[0] + content.label(rng, self.split)[1:]
-        return near.capitalize() if content.belongs(near, self.split) else content.label(rng, self.split)
-
-    def _boxes(self, rng: np.random.Generator, objects: Sequence[SceneObject]) -> list[Question]:
-        """What to do next on a form of boxes, as the task would ask, with what one has to look at on the way.
-
-        And what follows from looking: the click alone, after places that are given, of boxes of which others may be
-        checked than on the picture. A base that had both lists right still confirmed where a box was one too many.
-        """
-        boxes = [o for o in objects if o.name.startswith("box") and o.text is not None]
-        confirm = [o for o in objects if o.name in ("foot0", "confirm")]
-        if len(boxes) < 2 or len({o.label for o in boxes}) < len(boxes) or not confirm or "blocked" in confirm[0].state:
-            return []
-        seen = [bool(o.state["checked"]) for o in boxes]
-        # Often all is as it should be: that has to be told, too.
-        right = [i for i, checked in enumerate(seen) if checked] if rng.random() < 0.25 else []
-        named = right if 0 < len(right) <= set_checkboxes.NAMED else self._named(rng, len(boxes))
-        asked = [self._boxed(rng, boxes, confirm[0], named, seen, given=False)]
-        for _ in range(IMAGINED):
-            named = self._named(rng, len(boxes))
-            checked = [i in named for i in range(len(boxes))]
-            for i in rng.permutation(len(boxes))[: int(rng.integers(3))].tolist():
-                checked[i] = not checked[i]
-            asked.append(self._boxed(rng, boxes, confirm[0], named, checked, given=True))
-        return asked
-
-    def _named(self, rng: np.random.Generator, count: int) -> list[int]:
-        most = min(set_checkboxes.NAMED, count - 1)
-        return sorted(rng.permutation(count)[: int(rng.integers(1, most + 1))].tolist())
-
-    def _boxed(
-        self,
-        rng: np.random.Generator,
-        boxes: Sequence[SceneObject],
-        confirm: SceneObject,
-        named: Sequence[int],
-        checked: Sequence[bool],
-        given: bool,
-    ) -> Question:
-        """One question about ``boxes`` of which some are named and some checked; with the places ``given`` or asked."""
-        wrong = set_checkboxes.first_wrong(checked, named)
-        x, y = _middle(confirm if wrong is None else boxes[wrong])
-
-        def places(indices: Sequence[int]) -> tuple[tuple[float, ...], ...]:
-            """Given ones as a model would say them: not always in the same bin."""
-            off = rng.normal(0, (2.5, 1.0), (len(indices), 2)) if given else np.zeros((len(indices), 2))
-            side = self.recipe.screen - 1
-            return tuple(tuple((_middle(boxes[i]) + o).clip(0, side)) for i, o in zip(indices, off, strict=True))
-
-        advice = Advice(
-            (screen_action("click", int(x), int(y)),),
-            points=places(named),
-            checked=places([i for i, on in enumerate(checked) if on]),
-        )
-        phrase = content.pick(rng, set_checkboxes.PHRASES[self.split])
-        asked = turn_text(phrase.format(set_checkboxes.listed([boxes[i].label for i in named])), "")
-        reply = written(self.codec, advice, Screen(self.recipe.screen, self.recipe.screen), "place")
-        if not given:
-            return Question("boxes", asked, reply)
-        said, click, where = reply.partition("click")
-        return Question("mend", f"{asked}\0{said}", click + where)
 
     def _copy(self, rng: np.random.Generator) -> Question:
         """Typing what is quoted: which of two texts, letter by letter."""
@@ -311,16 +254,6 @@ class Mixture:
         return Question("stroke", f"{state}\0at{locate(thing, body)}{locate(spot, body)}", answer.removeprefix("at"))
 
 
-IMAGINED = 2
-"""Questions about boxes as they might be, to each about boxes as they are."""
-
-
-def _middle(thing: SceneObject) -> NDArray[np.int64]:
-    """[2] x and y."""
-    x0, y0, x1, y1 = thing.box
-    return np.array([(x0 + x1) / 2, (y0 + y1) / 2]).astype(np.int64)
-
-
 @dataclass(frozen=True, slots=True)
 class Moment:
     """One turn of an expert's episode."""
@@ -364,11 +297,12 @@ class DemoStream:
 
     def _episode(self, world: Any, index: int) -> Iterator[Moment]:
         rng = stream(self._seed, self._split, "episode", world.task_id, index)
+        haste = 0.0 if world.task_id in self._recipe.patient else self._recipe.haste
         observation, info = world.reset(seed=int(rng.integers(1_000_000)))
         over, did, before = False, None, dict[str, str]()
         while not over:
             advice = world.expert()
-            if rng.random() < self._recipe.haste:
+            if rng.random() < haste:
                 advice = ahead(world, advice)
             name = content.pick(rng, tuple(info["subgoals"]))
             subgoal = name.replace("_", " "), bool(info["subgoals"][name])
@@ -396,16 +330,11 @@ def _decisions(world: Any) -> int:
 
 
 def ahead(world: Any, advice: Advice) -> Advice:
-    """What the expert would do after ``advice``; that itself, if it ends the episode. The world stays where it is.
-
-    On a screen with the places that are to be looked at now: haste is in what is done, not in what is seen.
-    """
+    """What the expert would do after ``advice``; that itself, if it ends the episode. The world stays where it is."""
     here = world.snapshot()
     over = any(any(world.advance(action)[1:3]) for action in advice.actions)
     after = advice if over else world.expert()
     world.restore(here)
-    if isinstance(world.embodiment, Screen):
-        after = replace(after, points=advice.points, checked=advice.checked)
     return after
 
 

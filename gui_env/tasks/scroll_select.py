@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from episode import Advice, Split
@@ -89,4 +90,9 @@ class ScrollSelect(GuiWorld):
         return bool(self.data["wrong"])
 
     def plan(self) -> Advice:
-        return self.click(self.item, f"{self.item.label} is here.")
+        """With a look at the item in sight that the named one could be taken for, and what it says."""
+        first = self.list.offset // self.list.row
+        shown = self.list.rows[first : first + self.list.view // self.list.row]
+        row = shown[content.most_alike(self.item.label, [r.label for r in shown])]
+        advice = self.click(self.item, f"{self.item.label} is here.")
+        return replace(advice, points=(self.middle(row),), reads=row.label)

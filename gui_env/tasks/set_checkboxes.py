@@ -35,10 +35,21 @@ NAMED = 3
 """Boxes that an instruction names, at most."""
 
 
-def first_wrong(checked: Sequence[bool], named: Sequence[int]) -> int | None:
-    """Which box to click next so that the ``named`` ones are ``checked`` and no others; None when it is so."""
-    missing = [i for i in named if not checked[i]]
-    return next(iter(missing + [i for i, on in enumerate(checked) if on and i not in named]), None)
+def inspect(checked: Sequence[bool], named: Sequence[int]) -> tuple[list[int], list[int], bool]:
+    """Looks at one box after the other until one is wrong, so that the last one is what to click.
+
+    Returns:
+        The ``named`` boxes up to the first that is not ``checked``; where all are, the checked ones up to the first
+        that is not named; and whether the last of these is wrong. If it is not, all is as it should be.
+    """
+    for seen, i in enumerate(named, 1):
+        if not checked[i]:
+            return list(named[:seen]), [], True
+    ticked = [i for i, on in enumerate(checked) if on]
+    for seen, i in enumerate(ticked, 1):
+        if i not in named:
+            return list(named), ticked[:seen], True
+    return list(named), ticked, False
 
 
 class SetCheckboxes(FormWorld):
@@ -76,14 +87,18 @@ class SetCheckboxes(FormWorld):
     def right(self) -> bool:
         return [b for b in self.boxes if b.checked] == self.named
 
+    def inspect(self) -> tuple[list[Checkbox], list[Checkbox], bool]:
+        named, ticked, wrong = inspect([b.checked for b in self.boxes], [self.boxes.index(b) for b in self.named])
+        return [self.boxes[i] for i in named], [self.boxes[i] for i in ticked], wrong
+
     def mend(self) -> Advice | None:
-        wrong = first_wrong([b.checked for b in self.boxes], [self.boxes.index(b) for b in self.named])
-        if wrong is None:
+        named, ticked, wrong = self.inspect()
+        if not wrong:
             return None
-        box = self.boxes[wrong]
+        box = (named + ticked)[-1]
         return self.click(box, f"{box.label} must be {'unchecked' if box.checked else 'checked'}.")
 
     def plan(self) -> Advice:
-        """With what one has to look at: where the named boxes are, and which of all are checked."""
-        checked = tuple(self.middle(b) for b in self.boxes if b.checked)
-        return replace(super().plan(), points=tuple(map(self.middle, self.named)), checked=checked)
+        """With the boxes that one looks at on the way."""
+        named, ticked, _ = self.inspect()
+        return replace(super().plan(), points=tuple(map(self.middle, named)), checked=tuple(map(self.middle, ticked)))

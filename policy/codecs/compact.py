@@ -8,9 +8,9 @@ axis; a bin means its centre. Bins ``<a-10>`` .. ``<a10>`` are tenths of the fur
     type"text"  key"enter"   wait  done  noop       <a2><a-1><a0>open    at<loc_4><loc_5><loc_1><a2><a-1><a0>close
 
 A thought is ``think"..."`` before a screen action, as much as the reply has room for, or the places that the decision
-looks at, if it has to, ``at<loc_3><loc_9>..checked<loc_3><loc_9>..``: of what the task names, and of what is checked by
-now. On a body it is ``at`` with up to three places: of what the decision looks at, if it has to, and where it takes the
-hand.
+looks at, if it has to: ``at<loc_3><loc_9>"text"`` with what it reads there, or
+``at<loc_3><loc_9>..checked<loc_3><loc_9>..``, of what the task names, and of what is checked. On a body it is ``at``
+with up to three places: of what the decision looks at, if it has to, and where it takes the hand.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _WORD = re.compile(r"[a-z_]*")
 _THINK = re.compile("think" + _STRING, re.DOTALL)
 PLACES = 3
 """Most places of a thought on a body."""
-_LOOKS = re.compile(rf"(at|checked)((?:(?:{_LOC}){{2}})+)")
+_LOOKS = re.compile(rf"(at|checked)((?:(?:{_LOC}){{2}})+)(?:{_STRING})?", re.DOTALL)
 _MOVE = re.compile(rf"(?:at((?:(?:{_LOC}){{3}}){{1,{PLACES}}}))?{_BIN}{_BIN}{_BIN}(open|close)")
 _MOVE_USAGE = "[at<loc_x><loc_y><loc_z>..]<a..><a..><a..>open or ...close"
 
@@ -197,10 +197,12 @@ def _on_screen(pixel: tuple[float, ...], screen: Screen) -> str:
 
 def _looks(advice: Advice, screen: Screen, room: int) -> str:
     """Where a decision looks, all of it or, where that is more than ``room`` tokens, nothing."""
+    reads = f'"{_tame(advice.reads, LONGEST_TEXT)}"' if advice.points and advice.reads else ""
     groups = [(word, places) for word, places in (("at", advice.points), ("checked", advice.checked)) if places]
-    if sum(1 + 2 * len(places) for _, places in groups) > room:
+    if sum(1 + 2 * len(places) for _, places in groups) + len(reads) > room:
         return ""
-    return "".join(word + "".join(_on_screen(p, screen) for p in places) for word, places in groups)
+    said = [word + "".join(_on_screen(p, screen) for p in places) for word, places in groups]
+    return reads.join([said[0], "".join(said[1:])]) if said else ""
 
 
 def _format_move(advice: Advice, body: Body) -> str:
@@ -218,9 +220,9 @@ def _read_screen(text: str, screen: Screen) -> tuple[list[Action], str]:
         thought, text = _unescape(spoken[1]), text[spoken.end() :].lstrip()
     while (seen := _LOOKS.match(text)) is not None:
         looks = _pixels(re.findall(_LOC, seen[2]), screen)
-        thought += (
-            f"{'; ' if thought else ''}{seen[1]} {', '.join(map(str, zip(looks[::2], looks[1::2], strict=True)))}"
-        )
+        places = ", ".join(map(str, zip(looks[::2], looks[1::2], strict=True)))
+        reads = "" if seen[4] is None else f' "{_unescape(seen[4])}"'
+        thought += f"{'; ' if thought else ''}{seen[1]} {places}{reads}"
         text = text[seen.end() :]
     found = _WORD.match(text)
     word = found[0] if found else ""

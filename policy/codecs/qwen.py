@@ -128,7 +128,8 @@ def _say(advice: Advice, embodiment: Embodiment) -> str:
     if isinstance(embodiment, Screen):
         for word, points in (("Look", advice.points), ("Checked", advice.checked)):
             if points:
-                said.append(f"{word} at {'; '.join(str(_grid_point(point, embodiment)) for point in points)}.")
+                reads = f": {json.dumps(advice.reads, ensure_ascii=False)}" if word == "Look" and advice.reads else ""
+                said.append(f"{word} at {'; '.join(str(_grid_point(point, embodiment)) for point in points)}{reads}.")
     elif advice.points:
         said.append(f"Target at {'; '.join(str(_millimetres(point)) for point in advice.points)} mm.")
     return " ".join(said)

@@ -1,0 +1,134 @@
+"""Questions whose answer looks at one thing after the other before it acts: forms of boxes, and lists to be scrolled.
+
+A step that has to compare all boxes with an instruction at once, or a word with a whole list, did not learn to. What
+it looks at is told instead, up to the first thing that decides, and the action follows from that alone. Asked about
+gallery screens in the words of the tasks, each gives many more such decisions than the tasks' own episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from episode import Action, Advice, SceneObject, Screen, Split, screen_action
+from gui_env import content
+from gui_env.tasks import scroll_select, set_checkboxes
+from gui_env.world import PAGE
+from perception.questions import Question
+from policy.codecs.base import Codec, written
+from policy.context import turn_text
+
+ASKED = 3
+"""Questions about one form of boxes: which boxes are named differs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """Asks about screens of a size, as the tasks ask and as a policy with ``codec`` answers."""
+
+    codec: Codec
+    screen: Screen
+    split: Split
+
+    def questions(self, objects: Sequence[SceneObject], rng: np.random.Generator) -> list[Question]:
+        """None where the screen shows neither boxes with a button nor a list."""
+        asked = self._boxes(objects, rng) + self._lists(objects, rng)
+        return list(dict.fromkeys(asked))
+
+    def _boxes(self, objects: Sequence[SceneObject], rng: np.random.Generator) -> list[Question]:
+        boxes = [o for o in objects if o.name.startswith("box") and o.text is not None]
+        confirm = [o for o in objects if o.name in ("foot0", "confirm")]
+        if len(boxes) < 2 or len({o.label for o in boxes}) < len(boxes) or not confirm or "blocked" in confirm[0].state:
+            return []
+        checked = [bool(o.state["checked"]) for o in boxes]
+        asked = []
+        for _ in range(ASKED):
+            named = _named(checked, rng)
+            looks, ticked, wrong = set_checkboxes.inspect(checked, named)
+            x, y = middle(boxes[(looks + ticked)[-1]] if wrong else confirm[0])
+            advice = Advice(
+                (screen_action("click", x, y),),
+                points=tuple(middle(boxes[i]) for i in looks),
+                checked=tuple(middle(boxes[i]) for i in ticked),
+            )
+            phrase = content.pick(rng, set_checkboxes.PHRASES[self.split])
+            instruction = phrase.format(set_checkboxes.listed([boxes[i].label for i in named]))
+            asked.append(self._asked("boxes", instruction, advice))
+        return asked
+
+    def _lists(self, objects: Sequence[SceneObject], rng: np.random.Generator) -> list[Question]:
+        """Two about one list: a word that is in sight, and one that is not but looks as if."""
+        rows = {o.name: _rows(o, objects) for o in objects if o.kind == "list" and o.state.get("range", 0) > 0}
+        lists = [o for o in objects if len(rows.get(o.name, ())) > 1]
+        if not lists:
+            return []
+        chosen = lists[int(rng.integers(len(lists)))]
+        items = rows[chosen.name]
+        labels = [o.label for o in items]
+        sought = labels[int(rng.integers(len(labels)))]
+        absent = look_alike(rng, self.split, labels)
+        asked = [self._sought(sought, chosen, items, rng)]
+        return asked if absent in labels else [*asked, self._sought(absent, chosen, items, rng)]
+
+    def _sought(
+        self, label: str, holder: SceneObject, items: Sequence[SceneObject], rng: np.random.Generator
+    ) -> Question:
+        """Where to scroll follows from the last turn: on as before, and back where that changed nothing."""
+        item = items[content.most_alike(label, [o.label for o in items])]
+        offset, most = holder.state["offset"], holder.state["range"]
+        ends = {-PAGE: offset == 0, PAGE: offset >= most}
+        onward = int(rng.choice([n for n, end in ends.items() if not end]))
+        did: list[str] = []
+        stuck = ends[-onward] and bool(rng.random() < 0.5)
+        if stuck or not any(ends.values()):
+            last = self._scroll(holder, -onward if stuck else onward)
+            did = [self.codec.format(Advice((last,)), self.screen, False)]
+        action = screen_action("click", *middle(item)) if item.label == label else self._scroll(holder, onward)
+        advice = Advice((action,), points=(middle(item),), reads=item.label)
+        phrase = content.pick(rng, scroll_select.PHRASES[self.split])
+        return self._asked("sought", phrase.format(label), advice, did, stuck)
+
+    def _scroll(self, holder: SceneObject, notches: int) -> Action:
+        return screen_action("scroll", *middle(holder), scroll=notches)
+
+    def _asked(
+        self, skill: str, instruction: str, advice: Advice, did: Sequence[str] = (), unchanged: bool = False
+    ) -> Question:
+        question = turn_text(instruction, "", did, unchanged)
+        return Question(skill, question, written(self.codec, advice, self.screen, "place"))
+
+
+def look_alike(rng: np.random.Generator, split: Split, shown: Sequence[str]) -> str:
+    """A label that is easily taken for one of those that are shown: within two edits, or of the same first letter.
+
+    A base that was asked for the absence of any label clicked on one of the same first letter instead of scrolling.
+    """
+    word = content.pick(rng, tuple(shown))
+    near = content.edited(rng, word) if rng.random() < 0.5 else word[0] + content.label(rng, split)[1:]
+    return near.capitalize() if content.belongs(near, split) else content.label(rng, split)
+
+
+def _named(checked: Sequence[bool], rng: np.random.Generator) -> list[int]:
+    """Boxes to be named: often such that all of them are checked, and nothing else, or something else."""
+    ticked = [i for i, on in enumerate(checked) if on]
+    few, draw = min(set_checkboxes.NAMED, len(checked) - 1), rng.random()
+    if draw < 0.3 and 0 < len(ticked) <= few:
+        return ticked
+    among = ticked if draw < 0.6 and len(ticked) > 1 else range(len(checked))
+    count = int(rng.integers(1, min(few, len(among) - 1) + 1))
+    return sorted(rng.permutation(np.array(among))[:count].tolist())
+
+
+def _rows(holder: SceneObject, objects: Sequence[SceneObject]) -> list[SceneObject]:
+    """The items of a list that are shown whole."""
+    items = [o for o in objects if o.name.startswith(f"{holder.name}/") and o.text is not None]
+    whole = max((o.box[3] - o.box[1] for o in items), default=0.0)
+    return [o for o in items if o.box[3] - o.box[1] > whole - 1]
+
+
+def middle(thing: SceneObject) -> tuple[int, int]:
+    """Its x and y."""
+    x0, y0, x1, y1 = thing.box
+    return int((x0 + x1) / 2), int((y0 + y1) / 2)
