@@ -151,6 +151,8 @@ def test_every_compact_reply_fits(vlm: VLM) -> None:
         reply = COMPACT.format(Advice((action,), thought), SCREEN, True)
         assert len(context.reply_ids(reply)) <= COMPACT.max_tokens, reply
         assert ('think"a long story' in reply) == (not action["text"])
+        reading = COMPACT.format(Advice((action,), points=((1, 2),), reads="a long row of a list"), SCREEN, True)
+        assert len(context.reply_ids(reading)) <= COMPACT.max_tokens, reading
         advice = Advice((action,), points=((1, 2),) * 3, checked=((1, 2),) * 5)
         reply = COMPACT.format(advice, SCREEN, True)
         assert len(context.reply_ids(reply)) <= COMPACT.max_tokens, reply

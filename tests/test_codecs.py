@@ -175,6 +175,15 @@ def test_what_compact_says() -> None:
     assert read.valid and read.thought == "at (14, 38), (82, 38); checked (82, 38)"
     assert QWEN.format(looking, SCREEN, True).startswith("Look at [110, 297]; [633, 297]. Checked at [633, 297].")
     assert COMPACT.format(replace(looking, points=((14, 38),) * 16), SCREEN, True) == "click<loc_3><loc_9>", "no room"
+    # What stands there is read aloud, quotes and what does not fit left out.
+    reading = Advice((screen_action("scroll", 14, 38, scroll=3),), points=((14, 38),), reads='Pond "B"')
+    spoken = "at<loc_3><loc_9>\"Pond 'B'\"scroll<loc_3><loc_9><a3>"
+    assert COMPACT.format(reading, SCREEN, True) == spoken
+    read = COMPACT.parse(spoken, SCREEN)
+    assert read.valid and read.thought == "at (14, 38) \"Pond 'B'\"" and int(read.actions[0]["scroll"][0]) == 3
+    assert QWEN.format(reading, SCREEN, True).startswith('Look at [110, 297]: "Pond \\"B\\"".\n')
+    assert COMPACT.format(replace(reading, points=()), SCREEN, True) == "scroll<loc_3><loc_9><a3>"
+    assert not COMPACT.parse('at<loc_3><loc_9>"Pond', SCREEN).valid
     assert not COMPACT.parse("at<loc_3>click<loc_3><loc_9>", SCREEN).valid
     assert not COMPACT.parse("checked<loc_3><loc_99>click<loc_3><loc_9>", SCREEN).valid
     thinking = Advice((screen_action("click", 14, 38),), thought='press  "ok"')

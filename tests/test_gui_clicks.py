@@ -99,6 +99,18 @@ def test_scroll_select() -> None:
     assert terminated and info["outcome"] is Outcome.FAILURE
 
 
+def test_an_expert_of_lists_says_what_it_reads() -> None:
+    """The item in sight that begins most like the named one, until that is in sight itself."""
+    world = begun(ScrollSelect, 0)
+    while not world.over:
+        advice = world.expert()
+        row = next(r for r in world.list.rows if r.label == advice.reads)
+        assert advice.points == (world.middle(row),)
+        assert (row is world.item) == world.visible()
+        world.advance(advice.actions[0])
+    assert world.solved()
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 def test_dismiss_popup(at_once: bool) -> None:
     world = next(w for seed in range(30) if (w := begun(DismissPopup, seed)).at_once == at_once)

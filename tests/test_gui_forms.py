@@ -10,7 +10,7 @@ from episode import SCREEN_KINDS, Outcome, Split, screen_action
 from gui_env.tasks import click_icon
 from gui_env.tasks.choose_option import ChooseOption
 from gui_env.tasks.click_icon import ClickIcon
-from gui_env.tasks.set_checkboxes import SetCheckboxes, listed
+from gui_env.tasks.set_checkboxes import SetCheckboxes, inspect, listed
 from gui_env.tasks.set_slider import SetSlider
 from gui_env.tasks.type_text import TypeText
 from gui_env.tasks.wizard import PAGES, Wizard
@@ -103,6 +103,21 @@ def test_a_box_that_started_checked_must_be_unchecked() -> None:
     assert terminated and info["outcome"] is Outcome.FAILURE
 
 
+@pytest.mark.parametrize(
+    ("checked", "named", "looks"),
+    [
+        ("000", [1], ([1], [], True)),
+        ("011", [1, 2], ([1, 2], [1, 2], False)),
+        ("0110", [1, 3], ([1, 3], [], True)),
+        ("110", [0, 1, 2], ([0, 1, 2], [], True)),
+        ("1110", [1], ([1], [0], True)),
+        ("0111", [1], ([1], [1, 2], True)),
+    ],
+)
+def test_boxes_are_looked_at_until_one_is_wrong(checked: str, named: list[int], looks: object) -> None:
+    assert inspect([c == "1" for c in checked], named) == looks
+
+
 def test_an_expert_of_boxes_says_where_it_looks() -> None:
     """The named ones first, then whatever else is checked, then the button: told by the places that are looked at."""
     world = found(SetCheckboxes, lambda w: len(w.named) == 2 and any(b.checked and b not in w.named for b in w.boxes))
@@ -110,9 +125,13 @@ def test_an_expert_of_boxes_says_where_it_looks() -> None:
     clicked = []
     while not world.over:
         advice = world.expert()
-        assert [at[p] for p in advice.points] == world.named
-        assert [at[p] for p in advice.checked] == [b for b in world.boxes if b.checked]
+        looks = [at[p] for p in (*advice.points, *advice.checked)]
         clicked.append(at.get(tuple(advice.actions[0]["position"].tolist())))
+        # The last one is what is clicked, and all before it are right; where all are right, it is the button.
+        right = looks[:-1] if clicked[-1] else looks
+        assert looks[-1] is clicked[-1] or clicked[-1] is None
+        assert all(b.checked and b in world.named for b in right)
+        assert clicked[-1] or (looks[: len(world.named)] == world.named == looks[len(world.named) :])
         world.advance(advice.actions[0])
     assert world.solved() and clicked[-1] is None
     first = [b in world.named for b in clicked[:-1]]

@@ -83,3 +83,17 @@ def test_labels_are_words_of_the_split_or_invented() -> None:
         assert 140 < len(words) < 260
         assert not set(drawn) & set(content.WORDS[other])  # type: ignore[index]
         assert all(3 <= len(text) <= 7 and text.isascii() and text.isalpha() for text in drawn)
+
+
+@pytest.mark.parametrize(
+    ("texts", "first"),
+    [
+        (["Bird", "Pond", "Pole"], "Pond"),
+        (["Bird", "Pole", "Pool"], "Pole"),
+        (["Polish", "Poll"], "Poll"),
+        (["Bird"], "Bird"),
+    ],
+)
+def test_the_text_that_one_would_take_for_another(texts: list[str], first: str) -> None:
+    """Itself, where it is there; else what begins most like it, and then what is most like it altogether."""
+    assert texts[content.most_alike("Pond" if "Pond" in texts else "Polk", texts)] == first

@@ -17,6 +17,7 @@ from transformers import AutoModelForImageTextToText
 import gui_env
 from episode import SceneObject, Screen, TextRun
 from gui_env.gallery import random_screen
+from gui_env.tasks.set_checkboxes import SetCheckboxes
 from perception.dense import ALPHABET, Classes, dense_labels
 from perception.questions import screen_questions, table_questions
 from policy.codecs.compact import Compact, centre
@@ -135,30 +136,53 @@ def test_what_is_absent_is_often_like_what_is_there() -> None:
 
 
 def test_forms_of_boxes_are_asked_about_as_the_task_asks() -> None:
-    """Read again, the reply is a click on a box that its places say is wrong, or on the button if none is left."""
-    mixture, seen = Mixture(Recipe(), 0), []
+    """Read again, the reply looks at boxes that are right, and clicks the last one, if it is wrong, or the button."""
+    mixture, ends = Mixture(Recipe(), 0), []
     items = [mixture.screen(index, (3, 8)) for index in range(150)] + [mixture.demo("gui", i) for i in range(60)]
     for item in items:
         objects = {o.name: o for o in item.views[0].objects}
         boxes = [o for o in objects.values() if o.name.startswith("box")]
-        for asked in (q for q in item.questions if q.skill in ("boxes", "mend")):
-            question, _, given = asked.question.partition("\0")
-            assert bool(given or not asked.answer.startswith("at")) == (asked.skill == "mend")
-            reply = Compact().parse(given + asked.answer, Screen(128, 128))
+        for asked in (q for q in item.questions if q.skill == "boxes"):
+            reply = Compact().parse(asked.answer, Screen(128, 128))
             at, _, checked = reply.thought.partition("checked ")
-            named = [o for o in boxes if f'"{o.label}"' in question]
-            assert reply.valid and 1 <= len(named) <= 3 and near(at, boxes) == named
-            ticked = near(checked, boxes)
-            assert asked.skill == "mend" or ticked == [o for o in boxes if o.state["checked"]]
-            wrong = [o for o in boxes if (o in ticked) != (o in named)]
+            looks, ticked = near(at, boxes), near(checked, boxes)
+            named = [o for o in boxes if f'"{o.label}"' in asked.question]
+            assert reply.valid and 1 <= len(named) <= 3 and looks == named[: len(looks)]
+            assert ticked == [o for o in boxes if o.state["checked"]][: len(ticked)]
+            wrong = [o for o in (*looks, *ticked) if bool(o.state["checked"]) != (o in named)]
+            assert wrong in ([], (looks + ticked)[-1:]), "it stops at the first that is wrong"
+            assert wrong or (looks == named == ticked)
             button = next(objects[name] for name in ("foot0", "confirm") if name in objects)
             x, y = reply.actions[0]["position"]
             assert any(inside(o, x, y) for o in (wrong or [button]))
-            seen.append((asked.skill, not wrong))
+            ends.append("more" if ticked and wrong else "less" if wrong else "right")
     mixture.close()
-    for skill in ("boxes", "mend"):
-        done = [end for name, end in seen if name == skill]
-        assert len(done) > 10 and 0 < sum(done) < len(done)
+    assert min(ends.count(end) for end in ("more", "less", "right")) > len(ends) / 8
+
+
+def test_lists_are_asked_about_as_the_task_asks() -> None:
+    """The item that is read is in sight; it is clicked if it is the named one, and else the list goes on or back."""
+    mixture, seen = Mixture(Recipe(), 0), []
+    for index in range(150):
+        item = mixture.screen(index, (3, 8))
+        objects = {o.name: o for o in item.views[0].objects}
+        for asked in (q for q in item.questions if q.skill == "sought"):
+            sought = asked.question.split('"')[1]
+            reply = Compact().parse(asked.answer, Screen(128, 128))
+            word = reply.thought.split('"')[1]
+            lists = {o.name: o for o in objects.values() if o.kind == "list" and o.state.get("range")}
+            row = next(o for o in objects.values() if o.label == word and o.name.rsplit("/", 1)[0] in lists)
+            holder = lists[row.name.rsplit("/", 1)[0]]
+            way = int(reply.actions[0]["scroll"][0])
+            x, y = reply.actions[0]["position"]
+            assert (way == 0) == (word == sought) and inside(holder if way else row, x, y)
+            room = {3: holder.state["range"] - holder.state["offset"], -3: holder.state["offset"], 0: 1}
+            assert room[way] > 0, "where it can still go"
+            if way and "last" in asked.question:
+                assert (f"<a{way}>" in asked.question) != asked.question.endswith("unchanged"), "on, or back"
+            seen.append((way != 0, "last" in asked.question))
+    mixture.close()
+    assert all(seen.count(kind) > 5 for kind in ((True, True), (True, False), (False, True), (False, False)))
 
 
 def near(places: str, boxes: list[SceneObject]) -> list[SceneObject]:
@@ -304,13 +328,18 @@ def test_haste_skips_a_decision_and_leaves_the_world_where_it_was() -> None:
         world.close()
 
 
-def test_haste_is_not_in_what_is_seen() -> None:
-    world = worlds.make("gui/set-checkboxes-v0")
-    world.reset(seed=3)
-    advice = world.expert()
-    said = ahead(world, advice)
-    assert (said.points, said.checked) == (advice.points, advice.checked) and str(said.actions) != str(advice.actions)
-    world.close()
+def test_long_tasks_are_shown_without_haste() -> None:
+    """With nothing but haste, a patient task still shows what its expert does."""
+    for patient in ((), ("gui/set-checkboxes-v0",)):
+        recipe = Recipe(haste=1.0, mistakes=0.0, patient=patient)
+        demos = DemoStream({"gui/set-checkboxes-v0": SetCheckboxes}, {"size": (128, 128)}, recipe, 0, "train")
+        moments = [demos.next(i) for i in range(12)]
+        demos.close()
+        clicks = [
+            tuple(m.advice.actions[0]["position"].tolist()) in (m.advice.points + m.advice.checked) for m in moments
+        ]
+        first = [c for m, c in zip(moments, clicks, strict=True) if m.did is None]
+        assert all(first) == bool(patient)
 
 
 def test_experts_moments_say_when_a_mistake_changed_nothing() -> None:
