@@ -84,6 +84,15 @@ def test_a_term_that_rises_while_success_falls_is_a_sign_of_hacking() -> None:
     assert signs([*noisy, *after], WEIGHTS) == {}
 
 
+def test_chance_alone_is_hardly_ever_taken_for_hacking() -> None:
+    """Of 100 runs of 40 steps without a trend; at two standard errors five were accused."""
+    rng, accused = np.random.default_rng(0), 0
+    for _ in range(100):
+        lines = [success(rng.binomial(128, 0.8) / 128, rng.normal(0.5, 0.05)) for _ in range(40)]
+        accused += any(signs(lines[: n + 1], WEIGHTS) for n in range(2 * WINDOW, 40))
+    assert accused <= 1
+
+
 def test_what_is_not_finite_is_named() -> None:
     episode = screen_episode()
     assert guards.culprit([episode]) == ""

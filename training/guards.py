@@ -27,6 +27,9 @@ WELL_FORMED = 0.5
 """Share of replies that are an action under which it is said."""
 MISMATCH = 0.01
 """Nats, of a mean token, by which log-probs of rollout and update may differ: bfloat16 stays below."""
+HACKED = 3.0
+"""Standard errors by which a reward must have risen, and success fallen, to be taken for reward hacking. It is asked at
+every step and of every term: at two, one of 13 runs of 40 steps without any trend was accused, at three one in 200."""
 GAIN = 0.05
 """Rise of a world's held-out success that must be ruled out before a run is called one that learned nothing."""
 CHANCE = 0.05
@@ -96,7 +99,7 @@ def _unseen(line: Mapping[str, Any]) -> str:
 
 
 def _hacked(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], term: str, weight: float) -> str:
-    """Whether what ``term`` pays rose while success fell, each by more than two standard errors."""
+    """Whether what ``term`` pays rose while success fell, each by more than :data:`HACKED` standard errors."""
     if term == "task" or not weight:
         return ""  # paid for success alone
     paid = [[weight * x for x in _means(part, f"reward/{term}/")] for part in (before, after)]
@@ -114,7 +117,7 @@ def _rose(before: Sequence[float], after: Sequence[float]) -> bool:
     if len(before) < 2 or len(after) < 2:
         return False
     error = math.sqrt(variance(before) / len(before) + variance(after) / len(after))
-    return fmean(after) - fmean(before) > max(2 * error, 1e-9)
+    return fmean(after) - fmean(before) > max(HACKED * error, 1e-9)
 
 
 def _means(lines: Iterable[Mapping[str, Any]], prefix: str) -> list[float]:
