@@ -1,6 +1,7 @@
 """Ours, GUI steps: random clicks on ``gui/click-button-v0`` for some seconds, a round.
 
-Every step is drawn. Wall seconds, not CPU seconds, as the peer's browser does not work in the peer's process.
+An episode ends when a button is hit, as MiniWoB's does, whose time limit random clicks do not reach either. Every step
+is drawn. Wall seconds, not CPU seconds, as the peer's browser does not work in the peer's process.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import tyro
 from benchmarks.peers.meter import Meter
 from benchmarks.peers.stepping import Stepping
 from episode import Action, screen_action
-from training.worlds import make
+from gui_env.tasks.click_button import ClickButton
 
-TASK = "gui/click-button-v0"
+
+class Patient(ClickButton):
+    horizon = 1000
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Options:
 
 
 def stepping(options: Options) -> Stepping:
-    world, rng = make(TASK, "train", size=(options.side, options.side)), np.random.default_rng(0)
+    world, rng = Patient(split="train", size=(options.side, options.side)), np.random.default_rng(0)
 
     def click() -> Action:
         x, y = rng.integers(options.side, size=2)
