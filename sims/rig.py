@@ -70,7 +70,7 @@ class Rig:
             self.data.ctrl[: len(JOINTS)] = row
             self.data.ctrl[len(JOINTS) :] = finger
             mujoco.mj_step(self.model, self.data, nstep=SUBSTEPS // UPDATES)
-        if any(w.number for w in self.data.warning):
+        if self.data.warning.number.any():
             raise WorldError(f"the physics became unstable at {self.data.time:.2f} s; run the episode again")
         self._look()
 

@@ -143,6 +143,14 @@ def test_in_the_bowl_is_success_only_when_settled_and_let_go() -> None:
     assert world.rig.where(target)[2] < BOWL_HEIGHT
 
 
+def test_physics_that_explodes_is_an_error() -> None:
+    world = _blind(reach.Reach())
+    world.reset(seed=0)
+    world.rig.data.qvel[:] = 1e12
+    with pytest.raises(WorldError, match="unstable"):
+        world.advance(_action())
+
+
 def test_a_lost_object_fails() -> None:
     world = _blind(put_in_bowl.PutInBowl())
     world.reset(seed=1)
