@@ -141,12 +141,17 @@ def table_questions(
     things = list({o.name: o for o in objects if o.position is not None and o.label}.values())
     labels = Counter(o.label for o in things)
     unique = [o for o in things if labels[o.label] == 1]
+    twins = _twins(things)
     questions = []
     for _ in range(count if unique else 0):
         o = unique[rng.integers(len(unique))]
         assert o.position is not None
         draw = rng.random()
-        if draw < 0.55:
+        if twins and rng.random() < 0.2:
+            side, one = twins[rng.integers(len(twins))]
+            assert one.position is not None
+            questions.append(Question("side", f"Where is the {side} {one.kind}?", place(one.position)))
+        elif draw < 0.55:
             questions.append(Question("locate", f"Where is the {o.label}?", place(o.position)))
         elif draw < 0.8:
             seen = [v for v in objects if v.name == o.name]
@@ -156,3 +161,17 @@ def table_questions(
         else:
             questions.append(Question("name", f"What is at {place(o.position)}", o.label))
     return list(dict.fromkeys(questions))
+
+
+SIDEWAYS = 0.06
+"""Metres along x from which one of two things is the left one to the cameras."""
+
+
+def _twins(things: Sequence[SceneObject]) -> list[tuple[str, SceneObject]]:
+    """Things that their side names: where there are two of a kind, well apart."""
+    named = []
+    for kind in dict.fromkeys(o.kind for o in things):
+        pair = sorted((o.position[0], o.name, o) for o in things if o.kind == kind and o.position is not None)
+        if len(pair) == 2 and pair[1][0] - pair[0][0] >= SIDEWAYS:
+            named += [("left", pair[0][2]), ("right", pair[1][2])]
+    return named

@@ -23,6 +23,7 @@ SKILLS = {
     "copy": "typing the one of two quoted texts that is asked for, without a picture",
     "absent": "that a text is nowhere on the screen",
     "locate": "place in the world (x, y, z) of a named thing, from two cameras",
+    "side": "place in the world of the left or right one of two things of a kind",
     "spot": "place of a named thing in one camera's frame",
     "name": "thing at a place in the world",
     "aim": "arithmetic of a motion from hand to place, without a picture",

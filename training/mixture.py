@@ -55,6 +55,7 @@ SKILLS = (
     "copy",
     "absent",
     "locate",
+    "side",
     "spot",
     "name",
     "aim",

@@ -19,6 +19,8 @@ PHRASES: dict[Split, tuple[str, ...]] = {
         'Enter user "{}" and password "{}" and log in.',
         'Fill in the form with "{}" and "{}" and submit it.',
         'Log in: user "{}", password "{}".',
+        'Sign in: user "{}", password "{}".',
+        'Sign in as user "{}" with the password "{}".',
     ),
     "heldout": (
         'Sign in as "{}" with password "{}".',

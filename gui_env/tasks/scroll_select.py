@@ -20,6 +20,9 @@ PHRASES: dict[Split, tuple[str, ...]] = {
         'Scroll to "{}" and select it.',
         'Click the item "{}".',
         'Choose the item "{}" from the list.',
+        'Scroll through the list to "{}" and choose it.',
+        'Scroll to the item "{}" and click it.',
+        'Click "{}" in the list.',
     ),
     "heldout": (
         'Find the item "{}" and select it.',

@@ -20,6 +20,8 @@ PHRASES: dict[Split, tuple[str, ...]] = {
         "Tick only {} and save.",
         "Select {} and no other box, then save.",
         "Select only {} and confirm.",
+        "Tick {} and no other box, then confirm.",
+        "Tick {}, nothing else, and confirm.",
     ),
     "heldout": ("Tick {} and nothing else, then save.", "Check only {} and confirm.", "Select only {}, then save."),
 }

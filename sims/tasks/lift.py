@@ -25,6 +25,8 @@ PHRASES: dict[Split, tuple[str, ...]] = {
     "train": (
         "lift the {}",
         "pick up the {} and hold it",
+        "pick the {} up",
+        "lift up the {}",
         "raise the {} over the table",
         "take the {} and lift it up",
         "hold the {} over the table",

@@ -23,6 +23,8 @@ PHRASES: dict[Split, tuple[str, ...]] = {
         "put a finger on the {} object",
         "touch the object that is {}",
         "go and touch the {} one",
+        "tap on the {} one",
+        "go to the {} object and tap it",
     ),
     "heldout": ("tap the {} object", "put a finger on the {} one", "tap the one that is {}"),
 }
