@@ -93,6 +93,21 @@ def test_questions_answer_themselves() -> None:
     }
 
 
+def test_of_two_of_a_kind_each_is_asked_for_by_its_side() -> None:
+    cube = replace(BUTTON, kind="cube", camera="top", label="red cube", position=(0.1, 0.0, 0.02), text=None)
+    other = replace(cube, name="c", label="blue cube", position=(0.03, 0.1, 0.02))
+    third = replace(cube, name="d", label="green cube", position=(-0.1, 0.1, 0.02))
+
+    def by_side(*things: SceneObject) -> set[tuple[str, str]]:
+        rng = np.random.default_rng(0)
+        asked = table_questions(things, lambda p: f"@{p[0]}", point, {"top": (64, 32)}, rng, 80)
+        return {(q.question, q.answer) for q in asked if q.skill == "side"}
+
+    assert by_side(cube, other) == {("Where is the left cube?", "@0.03"), ("Where is the right cube?", "@0.1")}
+    assert not by_side(cube, replace(other, position=(0.05, 0.1, 0.02))), "too near to each other"
+    assert not by_side(cube, other, third) and not by_side(cube, replace(other, kind="ball"))
+
+
 def test_a_shape_is_asked_for_by_its_colour_and_name() -> None:
     star = replace(BUTTON, label="star", text=None)
     asked = screen_questions([star], (64, 32), point, np.random.default_rng(0), 40)
