@@ -12,7 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from episode import HandeyeError, Keyed, Outcome, Privileged, Trajectory
 from policy.agent import Agent, ExpertAgent, VLMAgent, context_of
@@ -196,9 +198,10 @@ class Run:
         flat = [group - first for group in flat_groups(latest, self.weights, config.tie)]
         return plan(config, self.task_ids, step, flat, attempt + 1)
 
-    def _cpu_now(self) -> float:
-        """CPU seconds of this rank and its worlds."""
-        return time.process_time() + self.pool.usage()[0]
+    def _cpu_now(self) -> NDArray[np.float64]:
+        """[2] CPU seconds of this rank with its worlds, and of these worlds alone."""
+        worlds = self.pool.usage()[0]
+        return np.array([time.process_time() + worlds, worlds])
 
     def _forget_frames(self) -> None:
         """A step's features depend on nothing before it: a resumed run would not have that in memory."""
@@ -265,12 +268,13 @@ class Run:
         sees = self._sight.figures() if self._sight is not None else {}
         metrics = {"step": done.step, **played, **figures, **sees, **counters}
         now = self._cpu_now()
-        done.cpu_seconds += all_reduce_sum([now - self._cpu])[0]
+        spent, in_worlds = all_reduce_sum((now - self._cpu).tolist())
+        done.cpu_seconds += spent
         self._cpu = now
         done.seconds = time.monotonic() - self._started
         if self.journal is not None:
             timings = {f"{name}_seconds": value for name, value in self._timed.items()}
-            times = {"seconds": done.seconds, "cpu_seconds": done.cpu_seconds}
+            times = {"seconds": done.seconds, "cpu_seconds": done.cpu_seconds, "worlds_share": in_worlds / spent}
             self.journal.step(metrics, {"step": done.step, **times, **timings})
         self._timed = {}
         if self.journal is not None:

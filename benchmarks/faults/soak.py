@@ -54,7 +54,7 @@ def _watch(samples: Path, seconds: float) -> None:
 
     def logged(run: Run, *args: Any) -> None:
         log(run, *args)
-        now = run._cpu_now()
+        now = float(run._cpu_now()[0])
         row = {**held(process), "cpu": now - last[0]}
         last[0] = now
         print(json.dumps(row), file=file)

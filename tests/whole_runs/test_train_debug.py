@@ -135,6 +135,8 @@ def test_two_ranks_take_the_step_that_one_takes_and_ctrl_c_saves(model: Path, tm
     assert one["tokens"] == two["tokens"] and one["return"] == pytest.approx(two["return"])
     assert one["grad_norm"] == pytest.approx(two["grad_norm"], rel=1e-4)
     assert one["entropy"] == pytest.approx(two["entropy"], rel=1e-5)
+    for row in map(json.loads, (tmp_path / "run" / "timings.jsonl").read_text().splitlines()):
+        assert 0 < row["worlds_share"] < 1, "some of the CPU time went to the worlds' processes"
 
 
 @pytest.mark.parametrize(("page", "name"), [("adding-an-algorithm", "reward-to-go"), ("adding-a-reward", "calm")])
