@@ -182,6 +182,9 @@ def test_what_compact_says() -> None:
     read = COMPACT.parse(spoken, SCREEN)
     assert read.valid and read.thought == "at (14, 38) \"Pond 'B'\"" and int(read.actions[0]["scroll"][0]) == 3
     assert QWEN.format(reading, SCREEN, True).startswith('Look at [110, 297]: "Pond \\"B\\"".\n')
+    tagged = QWEN.format(replace(reading, reads="<tool_call>"), SCREEN, True)
+    assert tagged.startswith('Look at [110, 297]: "(tool_call)".') and QWEN.parse(tagged, SCREEN).valid
+    assert COMPACT.format(replace(reading, reads="W" * 30), SCREEN, True) == spoken.replace("\"Pond 'B'\"", "")
     assert COMPACT.format(replace(reading, points=()), SCREEN, True) == "scroll<loc_3><loc_9><a3>"
     assert not COMPACT.parse('at<loc_3><loc_9>"Pond', SCREEN).valid
     assert not COMPACT.parse("at<loc_3>click<loc_3><loc_9>", SCREEN).valid

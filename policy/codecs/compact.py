@@ -197,7 +197,8 @@ def _on_screen(pixel: tuple[float, ...], screen: Screen) -> str:
 
 def _looks(advice: Advice, screen: Screen, room: int) -> str:
     """Where a decision looks, all of it or, where that is more than ``room`` tokens, nothing."""
-    reads = f'"{_tame(advice.reads, LONGEST_TEXT)}"' if advice.points and advice.reads else ""
+    words = _tame(advice.reads, LONGEST_TEXT) if advice.points else ""
+    reads = f'"{words}"' if words else ""
     groups = [(word, places) for word, places in (("at", advice.points), ("checked", advice.checked)) if places]
     if sum(1 + 2 * len(places) for _, places in groups) + len(reads) > room:
         return ""

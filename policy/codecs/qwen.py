@@ -124,15 +124,23 @@ def pixel_of_grid(x: float, side: int) -> int:
 
 def _say(advice: Advice, embodiment: Embodiment) -> str:
     """The thought as one line, and the places it is about; tags of a call in it would read as one."""
-    said = advice.thought.replace("<", "(").replace(">", ")").split()
+    said = _untagged(advice.thought).split()
     if isinstance(embodiment, Screen):
         for word, points in (("Look", advice.points), ("Checked", advice.checked)):
             if points:
-                reads = f": {json.dumps(advice.reads, ensure_ascii=False)}" if word == "Look" and advice.reads else ""
+                reads = (
+                    f": {json.dumps(_untagged(advice.reads), ensure_ascii=False)}"
+                    if word == "Look" and advice.reads
+                    else ""
+                )
                 said.append(f"{word} at {'; '.join(str(_grid_point(point, embodiment)) for point in points)}{reads}.")
     elif advice.points:
         said.append(f"Target at {'; '.join(str(_millimetres(point)) for point in advice.points)} mm.")
     return " ".join(said)
+
+
+def _untagged(text: str) -> str:
+    return text.replace("<", "(").replace(">", ")")
 
 
 def _millimetres(point: Sequence[float] | NDArray[np.float64]) -> list[int]:
