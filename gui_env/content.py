@@ -158,12 +158,12 @@ def edited(rng: np.random.Generator, text: str) -> str:
 
 
 def most_alike(text: str, texts: Sequence[str]) -> int:
-    """Which of ``texts`` one would take for ``text`` first: of those that begin most like it, the most similar."""
+    """Which of ``texts`` is ``text``, or would be taken for it first: of those that begin like it, the most similar."""
 
-    def likeness(i: int) -> tuple[int, float]:
+    def likeness(i: int) -> tuple[bool, int, float]:
         pair = (text.lower(), texts[i].lower())
         same = len(list(takewhile(lambda letters: letters[0] == letters[1], zip(*pair, strict=False))))
-        return same, SequenceMatcher(None, *pair, autojunk=False).ratio()
+        return text == texts[i], same, SequenceMatcher(None, *pair, autojunk=False).ratio()
 
     return max(range(len(texts)), key=likeness)
 

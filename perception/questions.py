@@ -143,15 +143,18 @@ def table_questions(
     unique = [o for o in things if labels[o.label] == 1]
     twins = _twins(things)
     questions = []
-    for _ in range(count if unique else 0):
-        o = unique[rng.integers(len(unique))]
-        assert o.position is not None
-        draw = rng.random()
-        if twins and rng.random() < 0.2:
+    for _ in range(count):
+        if twins and (not unique or rng.random() < 0.2):
             side, one = twins[rng.integers(len(twins))]
             assert one.position is not None
             questions.append(Question("side", f"Where is the {side} {one.kind}?", place(one.position)))
-        elif draw < 0.55:
+            continue
+        if not unique:
+            break
+        o = unique[rng.integers(len(unique))]
+        assert o.position is not None
+        draw = rng.random()
+        if draw < 0.55:
             questions.append(Question("locate", f"Where is the {o.label}?", place(o.position)))
         elif draw < 0.8:
             seen = [v for v in objects if v.name == o.name]
@@ -164,7 +167,7 @@ def table_questions(
 
 
 SIDEWAYS = 0.06
-"""Metres along x from which one of two things is the left one to the cameras."""
+"""Metres along x from which one of two things is the left one to the cameras: as the arm's tasks have it."""
 
 
 def _twins(things: Sequence[SceneObject]) -> list[tuple[str, SceneObject]]:

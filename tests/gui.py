@@ -24,3 +24,9 @@ def press(world: GuiWorld, widget: Widget) -> Result:
 
 def act(world: GuiWorld, kind: Any, **fields: Any) -> Result:
     return world.advance(screen_action(kind, **fields))
+
+
+def same_start(a: str, b: str) -> int:
+    """Letters in which two labels begin alike."""
+    a, b = a.lower(), b.lower()
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

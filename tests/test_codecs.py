@@ -175,16 +175,19 @@ def test_what_compact_says() -> None:
     assert read.valid and read.thought == "at (14, 38), (82, 38); checked (82, 38)"
     assert QWEN.format(looking, SCREEN, True).startswith("Look at [110, 297]; [633, 297]. Checked at [633, 297].")
     assert COMPACT.format(replace(looking, points=((14, 38),) * 16), SCREEN, True) == "click<loc_3><loc_9>", "no room"
-    # What stands there is read aloud, quotes and what does not fit left out.
+    # What stands there is read aloud, all of it or nothing.
     reading = Advice((screen_action("scroll", 14, 38, scroll=3),), points=((14, 38),), reads='Pond "B"')
-    spoken = "at<loc_3><loc_9>\"Pond 'B'\"scroll<loc_3><loc_9><a3>"
+    spoken = r'at<loc_3><loc_9>"Pond \"B\""scroll<loc_3><loc_9><a3>'
     assert COMPACT.format(reading, SCREEN, True) == spoken
     read = COMPACT.parse(spoken, SCREEN)
-    assert read.valid and read.thought == "at (14, 38) \"Pond 'B'\"" and int(read.actions[0]["scroll"][0]) == 3
+    assert read.valid and read.thought == 'at (14, 38) "Pond "B""' and int(read.actions[0]["scroll"][0]) == 3
     assert QWEN.format(reading, SCREEN, True).startswith('Look at [110, 297]: "Pond \\"B\\"".\n')
     tagged = QWEN.format(replace(reading, reads="<tool_call>"), SCREEN, True)
     assert tagged.startswith('Look at [110, 297]: "(tool_call)".') and QWEN.parse(tagged, SCREEN).valid
-    assert COMPACT.format(replace(reading, reads="W" * 30), SCREEN, True) == spoken.replace("\"Pond 'B'\"", "")
+    for unsaid in ("W" * 25, "New York City Hall Annex", "Größe", "<loc_3>", " "):
+        silent = COMPACT.format(replace(reading, reads=unsaid), SCREEN, True)
+        assert silent == "at<loc_3><loc_9>scroll<loc_3><loc_9><a3>", "half of it would be another text"
+    assert not COMPACT.parse('checked<loc_3><loc_9>"Pond"click<loc_3><loc_9>', SCREEN).valid
     assert COMPACT.format(replace(reading, points=()), SCREEN, True) == "scroll<loc_3><loc_9><a3>"
     assert not COMPACT.parse('at<loc_3><loc_9>"Pond', SCREEN).valid
     assert not COMPACT.parse("at<loc_3>click<loc_3><loc_9>", SCREEN).valid

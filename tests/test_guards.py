@@ -89,7 +89,7 @@ def test_chance_alone_is_hardly_ever_taken_for_hacking() -> None:
     rng, accused = np.random.default_rng(0), 0
     for _ in range(100):
         lines = [success(rng.binomial(128, 0.8) / 128, rng.normal(0.5, 0.05)) for _ in range(40)]
-        accused += any(signs(lines[: n + 1], WEIGHTS) for n in range(2 * WINDOW, 40))
+        accused += any(signs(lines[: n + 1], WEIGHTS) for n in range(2 * WINDOW - 1, 40))
     assert accused <= 1
 
 

@@ -10,7 +10,7 @@ from episode import SCREEN_KINDS, Outcome, Split, screen_action
 from gui_env.tasks import click_icon
 from gui_env.tasks.choose_option import ChooseOption
 from gui_env.tasks.click_icon import ClickIcon
-from gui_env.tasks.set_checkboxes import SetCheckboxes, inspect, listed
+from gui_env.tasks.set_checkboxes import SetCheckboxes, listed, look_through
 from gui_env.tasks.set_slider import SetSlider
 from gui_env.tasks.type_text import TypeText
 from gui_env.tasks.wizard import PAGES, Wizard
@@ -106,16 +106,16 @@ def test_a_box_that_started_checked_must_be_unchecked() -> None:
 @pytest.mark.parametrize(
     ("checked", "named", "looks"),
     [
-        ("000", [1], ([1], [], True)),
-        ("011", [1, 2], ([1, 2], [1, 2], False)),
-        ("0110", [1, 3], ([1, 3], [], True)),
-        ("110", [0, 1, 2], ([0, 1, 2], [], True)),
-        ("1110", [1], ([1], [0], True)),
-        ("0111", [1], ([1], [1, 2], True)),
+        ("000", [1], ([1], [], 1)),
+        ("011", [1, 2], ([1, 2], [1, 2], None)),
+        ("0110", [1, 3], ([1, 3], [], 3)),
+        ("110", [0, 1, 2], ([0, 1, 2], [], 2)),
+        ("1110", [1], ([1], [0], 0)),
+        ("0111", [1], ([1], [1, 2], 2)),
     ],
 )
 def test_boxes_are_looked_at_until_one_is_wrong(checked: str, named: list[int], looks: object) -> None:
-    assert inspect([c == "1" for c in checked], named) == looks
+    assert look_through([c == "1" for c in checked], named) == looks
 
 
 def test_an_expert_of_boxes_says_where_it_looks() -> None:

@@ -49,6 +49,8 @@ def write_card(run: Path, command: str) -> Path:
         for skill, what in SKILLS.items()
         if f"heldout/{skill}/exact" in last
     )
+    patient = config["recipe"].get("patient", ())
+    spared = f", but for {', '.join(patient)}" if patient else ""
     text = f"""# tiny-vlm
 
 The base model that handeye ships: a `Qwen3VLForConditionalGeneration` ({shape["vision_depth"]} vision and
@@ -60,7 +62,8 @@ pictures from handeye's own worlds. It is small enough to learn on a laptop, and
 - **Cost:** {last["seconds"] / 60:.0f} minutes; {last["cpu"] / 60:.0f} CPU minutes on each process, one process a core
 - **Data:** generated without end from the train split: random screens and still scenes with questions from their scene
   graphs, and moments of scripted demonstrators at work in the tasks ({config["recipe"]["demos"]:.0%} of pictures;
-  {config["recipe"]["haste"]:.0%} of their decisions are made in haste, which skips one). No data set, no other model.
+  {config["recipe"]["haste"]:.0%} of their decisions are made in haste, which skips one{spared}). No data set, no other
+  model.
 - **Way:** {config["dense_steps"]} steps of dense perception alone (heads on the vision tokens, dropped here), then
   packed questions. Muon for matrices, AdamW for the rest.
 

@@ -28,8 +28,9 @@ WELL_FORMED = 0.5
 MISMATCH = 0.01
 """Nats, of a mean token, by which log-probs of rollout and update may differ: bfloat16 stays below."""
 HACKED = 3.0
-"""Standard errors by which a reward must have risen, and success fallen, to be taken for reward hacking. It is asked at
-every step and of every term: at two, one of 13 runs of 40 steps without any trend was accused, at three one in 200."""
+"""Standard errors by which a reward must have risen, and success fallen, to be taken for reward hacking. It is asked
+at every step and of every term: at two, one of 20 runs of 40 steps without any trend was accused with one such term and
+one of 13 with two, at three hardly any."""
 GAIN = 0.05
 """Rise of a world's held-out success that must be ruled out before a run is called one that learned nothing."""
 CHANCE = 0.05

@@ -33,12 +33,12 @@ class Inspection:
     split: Split
 
     def questions(self, objects: Sequence[SceneObject], rng: np.random.Generator) -> list[Question]:
-        """None where the screen shows neither boxes with a button nor a list."""
+        """Empty where the screen shows neither boxes with a button nor a list that can be scrolled."""
         asked = self._boxes(objects, rng) + self._lists(objects, rng)
         return list(dict.fromkeys(asked))
 
     def _boxes(self, objects: Sequence[SceneObject], rng: np.random.Generator) -> list[Question]:
-        boxes = [o for o in objects if o.name.startswith("box") and o.text is not None]
+        boxes = [o for o in objects if o.kind == "checkbox" and o.text is not None]
         confirm = [o for o in objects if o.name in ("foot0", "confirm")]
         if len(boxes) < 2 or len({o.label for o in boxes}) < len(boxes) or not confirm or "blocked" in confirm[0].state:
             return []
@@ -46,12 +46,12 @@ class Inspection:
         asked = []
         for _ in range(ASKED):
             named = _named(checked, rng)
-            looks, ticked, wrong = set_checkboxes.inspect(checked, named)
-            x, y = middle(boxes[(looks + ticked)[-1]] if wrong else confirm[0])
+            looks, ticked, wrong = set_checkboxes.look_through(checked, named)
+            x, y = _middle(confirm[0] if wrong is None else boxes[wrong])
             advice = Advice(
                 (screen_action("click", x, y),),
-                points=tuple(middle(boxes[i]) for i in looks),
-                checked=tuple(middle(boxes[i]) for i in ticked),
+                points=tuple(_middle(boxes[i]) for i in looks),
+                checked=tuple(_middle(boxes[i]) for i in ticked),
             )
             phrase = content.pick(rng, set_checkboxes.PHRASES[self.split])
             instruction = phrase.format(set_checkboxes.listed([boxes[i].label for i in named]))
@@ -59,39 +59,37 @@ class Inspection:
         return asked
 
     def _lists(self, objects: Sequence[SceneObject], rng: np.random.Generator) -> list[Question]:
-        """Two about one list: a word that is in sight, and one that is not but looks as if."""
-        rows = {o.name: _rows(o, objects) for o in objects if o.kind == "list" and o.state.get("range", 0) > 0}
-        lists = [o for o in objects if len(rows.get(o.name, ())) > 1]
+        """About one list: a word that is in sight, and one that is not but is easily taken for one that is."""
+        lists = [o for o in objects if o.kind == "list" and _can_scroll(o) and len(_rows(o, objects)) > 1]
         if not lists:
             return []
         chosen = lists[int(rng.integers(len(lists)))]
-        items = rows[chosen.name]
-        labels = [o.label for o in items]
-        sought = labels[int(rng.integers(len(labels)))]
-        absent = look_alike(rng, self.split, labels)
-        asked = [self._sought(sought, chosen, items, rng)]
-        return asked if absent in labels else [*asked, self._sought(absent, chosen, items, rng)]
+        items = _rows(chosen, objects)
+        sought = [items[int(rng.integers(len(items)))].label]
+        if words := [o.label for o in items if is_word(o.label)]:
+            absent = look_alike(rng, self.split, words)
+            shown = {o.text.text.lower() for o in objects if o.text is not None}
+            sought += [] if absent.lower() in shown else [absent]
+        return [self._sought(label, chosen, items, rng) for label in sought]
 
     def _sought(
         self, label: str, holder: SceneObject, items: Sequence[SceneObject], rng: np.random.Generator
     ) -> Question:
-        """Where to scroll follows from the last turn: on as before, and back where that changed nothing."""
+        """Where to scroll: away from an end, in whatever way it was reached; else on as in the last turn."""
         item = items[content.most_alike(label, [o.label for o in items])]
         offset, most = holder.state["offset"], holder.state["range"]
         ends = {-PAGE: offset == 0, PAGE: offset >= most}
         onward = int(rng.choice([n for n, end in ends.items() if not end]))
-        did: list[str] = []
-        stuck = ends[-onward] and bool(rng.random() < 0.5)
-        if stuck or not any(ends.values()):
-            last = self._scroll(holder, -onward if stuck else onward)
-            did = [self.codec.format(Advice((last,)), self.screen, False)]
-        action = screen_action("click", *middle(item)) if item.label == label else self._scroll(holder, onward)
-        advice = Advice((action,), points=(middle(item),), reads=item.label)
+        came = onward if not any(ends.values()) else -onward if rng.random() < 0.7 else 0
+        did = [self.codec.format(Advice((self._scroll(holder, came),)), self.screen, False)] if came else []
+        stuck = came == -onward and bool(rng.random() < 0.7)
+        action = screen_action("click", *_middle(item)) if item.label == label else self._scroll(holder, onward)
+        advice = Advice((action,), points=(_middle(item),), reads=item.label)
         phrase = content.pick(rng, scroll_select.PHRASES[self.split])
         return self._asked("sought", phrase.format(label), advice, did, stuck)
 
     def _scroll(self, holder: SceneObject, notches: int) -> Action:
-        return screen_action("scroll", *middle(holder), scroll=notches)
+        return screen_action("scroll", *_middle(holder), scroll=notches)
 
     def _asked(
         self, skill: str, instruction: str, advice: Advice, did: Sequence[str] = (), unchanged: bool = False
@@ -100,14 +98,19 @@ class Inspection:
         return Question(skill, question, written(self.codec, advice, self.screen, "place"))
 
 
+def is_word(label: str) -> bool:
+    """Whether another label can be made of this one."""
+    return label.isascii() and label.isalpha() and len(label) > 2
+
+
 def look_alike(rng: np.random.Generator, split: Split, shown: Sequence[str]) -> str:
-    """A label that is easily taken for one of those that are shown: within two edits, or of the same first letter.
+    """A label that is easily taken for one of the words ``shown``: within two edits, or of the same first letter.
 
     A base that was asked for the absence of any label clicked on one of the same first letter instead of scrolling.
     """
-    word = content.pick(rng, tuple(shown))
+    word = content.pick(rng, tuple(shown)).lower()
     near = content.edited(rng, word) if rng.random() < 0.5 else word[0] + content.label(rng, split)[1:]
-    return near.capitalize() if content.belongs(near, split) else content.label(rng, split)
+    return near.capitalize() if is_word(near) and content.belongs(near, split) else content.label(rng, split)
 
 
 def _named(checked: Sequence[bool], rng: np.random.Generator) -> list[int]:
@@ -121,6 +124,11 @@ def _named(checked: Sequence[bool], rng: np.random.Generator) -> list[int]:
     return sorted(rng.permutation(np.array(among))[:count].tolist())
 
 
+def _can_scroll(holder: SceneObject) -> bool:
+    state = holder.state
+    return state.get("range", 0) > 0 and state.get("enabled", True) and "blocked" not in state
+
+
 def _rows(holder: SceneObject, objects: Sequence[SceneObject]) -> list[SceneObject]:
     """The items of a list that are shown whole."""
     items = [o for o in objects if o.name.startswith(f"{holder.name}/") and o.text is not None]
@@ -128,7 +136,7 @@ def _rows(holder: SceneObject, objects: Sequence[SceneObject]) -> list[SceneObje
     return [o for o in items if o.box[3] - o.box[1] > whole - 1]
 
 
-def middle(thing: SceneObject) -> tuple[int, int]:
+def _middle(thing: SceneObject) -> tuple[int, int]:
     """Its x and y."""
     x0, y0, x1, y1 = thing.box
     return int((x0 + x1) / 2), int((y0 + y1) / 2)

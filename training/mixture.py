@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,13 @@ from episode import (
     Advice,
     Body,
     Frame,
+    HandeyeError,
     Observation,
     SceneObject,
     Screen,
     Split,
     chunk_of,
+    nearest,
     screen_action,
     stream,
 )
@@ -37,7 +39,7 @@ from policy.codecs.compact import BINS, LOCATIONS, Compact, bins_of, centre, loc
 from policy.context import frame_keys, turn_text
 from sims.gallery import Gallery
 from sims.moves import BLOCK, SLACK, imagined_push, stroke
-from training.inspection import Inspection, look_alike
+from training.inspection import Inspection, is_word, look_alike
 
 SKILLS = (
     "point",
@@ -65,6 +67,10 @@ SKILLS = (
 )
 
 
+class MixtureError(HandeyeError):
+    """A recipe that names a task that there is not."""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """One frame with the objects that its camera sees."""
@@ -89,7 +95,7 @@ class Recipe:
     """Pixels of a screen's side."""
     camera: int = 96
     questions: int = 10
-    """Asked of one picture."""
+    """Asked of one picture, those about forms of boxes and about lists (:mod:`training.inspection`) not counted."""
     copies: int = 1
     """Of the questions of a screen, how many are about typing what is quoted, without a look at the picture."""
     demos: float = 0.5
@@ -114,9 +120,10 @@ class Recipe:
     """Share of an expert's decisions that are executed wrongly, so that recovery is seen; the label stays right. Few:
     recovery, too, is for reinforcement learning to teach."""
     haste: float = 0.2
-    """Share of the decisions for which the demonstrator is in haste: it skips one, and does what the expert would do
-    after it (presses before it has filled in, lets go before it is there). That is what is shown and learned. So the
-    base knows every move, but not that thoroughness pays: reward has to teach it that. 0 is experts alone."""
+    """Share of the decisions, in tasks that are not ``patient``, for which the demonstrator is in haste: it skips one,
+    and does what the expert would do after it (presses before it has filled in, lets go before it is there). That is
+    what is shown and learned. So the base knows every move, but not that thoroughness pays: reward has to teach it
+    that. 0 is experts alone."""
     patient: tuple[str, ...] = (
         "gui/set-checkboxes-v0",
         "gui/scroll-select-v0",
@@ -137,6 +144,10 @@ class Mixture:
     """Draws items; keeps the worlds and renderers that it needs."""
 
     def __init__(self, recipe: Recipe, seed: int, split: Split = "train") -> None:
+        known = {**gui_env.TASKS, **sims.TASKS}
+        for named in (*recipe.practice, *recipe.patient):
+            if named not in known:
+                raise MixtureError(f"the recipe's practice or patient names no task {named!r}: {nearest(named, known)}")
         self.recipe, self.seed, self.split = recipe, seed, split
         self.codec = Compact()
         self.inspection = Inspection(self.codec, Screen(recipe.screen, recipe.screen), split)
@@ -205,7 +216,7 @@ class Mixture:
     def _blind(self, rng: np.random.Generator, objects: Sequence[SceneObject]) -> list[Question]:
         """Questions about what is not on the screen: quoted texts to type, and one that one would have to scroll to."""
         shown = {o.text.text.lower() for o in objects if o.text is not None}
-        words = sorted(text for text in shown if text.isalpha() and len(text) > 2)
+        words = sorted(filter(is_word, shown))
         word = look_alike(rng, self.split, words) if words and rng.random() < 0.6 else content.label(rng, self.split)
         absent = [] if word.lower() in shown else [Question("absent", f'Where is "{word}"?', "scroll")]
         return absent + [self._copy(rng) for _ in range(self.recipe.copies)]
@@ -331,11 +342,16 @@ def _decisions(world: Any) -> int:
 
 
 def ahead(world: Any, advice: Advice) -> Advice:
-    """What the expert would do after ``advice``; that itself, if it ends the episode. The world stays where it is."""
+    """What the expert would do after ``advice``; that itself, if it ends the episode. The world stays where it is.
+
+    On a screen without a thought: haste is in what is done, and what would be looked at then is not on the picture now.
+    """
     here = world.snapshot()
     over = any(any(world.advance(action)[1:3]) for action in advice.actions)
     after = advice if over else world.expert()
     world.restore(here)
+    if isinstance(world.embodiment, Screen) and not over:
+        after = replace(after, points=(), checked=(), reads="")
     return after
 
 

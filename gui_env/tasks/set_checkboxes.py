@@ -37,21 +37,21 @@ NAMED = 3
 """Boxes that an instruction names, at most."""
 
 
-def inspect(checked: Sequence[bool], named: Sequence[int]) -> tuple[list[int], list[int], bool]:
-    """Looks at one box after the other until one is wrong, so that the last one is what to click.
+def look_through(checked: Sequence[bool], named: Sequence[int]) -> tuple[list[int], list[int], int | None]:
+    """Looks at one box after the other until one is wrong.
 
     Returns:
         The ``named`` boxes up to the first that is not ``checked``; where all are, the checked ones up to the first
-        that is not named; and whether the last of these is wrong. If it is not, all is as it should be.
+        that is not named; and the wrong one, which is the last of these, or None where all is as it should be.
     """
     for seen, i in enumerate(named, 1):
         if not checked[i]:
-            return list(named[:seen]), [], True
+            return list(named[:seen]), [], i
     ticked = [i for i, on in enumerate(checked) if on]
     for seen, i in enumerate(ticked, 1):
         if i not in named:
-            return list(named), ticked[:seen], True
-    return list(named), ticked, False
+            return list(named), ticked[:seen], i
+    return list(named), ticked, None
 
 
 class SetCheckboxes(FormWorld):
@@ -89,18 +89,18 @@ class SetCheckboxes(FormWorld):
     def right(self) -> bool:
         return [b for b in self.boxes if b.checked] == self.named
 
-    def inspect(self) -> tuple[list[Checkbox], list[Checkbox], bool]:
-        named, ticked, wrong = inspect([b.checked for b in self.boxes], [self.boxes.index(b) for b in self.named])
-        return [self.boxes[i] for i in named], [self.boxes[i] for i in ticked], wrong
+    def look_through(self) -> tuple[list[int], list[int], int | None]:
+        return look_through([b.checked for b in self.boxes], [self.boxes.index(b) for b in self.named])
 
     def mend(self) -> Advice | None:
-        named, ticked, wrong = self.inspect()
-        if not wrong:
+        *_, wrong = self.look_through()
+        if wrong is None:
             return None
-        box = (named + ticked)[-1]
+        box = self.boxes[wrong]
         return self.click(box, f"{box.label} must be {'unchecked' if box.checked else 'checked'}.")
 
     def plan(self) -> Advice:
         """With the boxes that one looks at on the way."""
-        named, ticked, _ = self.inspect()
-        return replace(super().plan(), points=tuple(map(self.middle, named)), checked=tuple(map(self.middle, ticked)))
+        looks, ticked, _ = self.look_through()
+        points, checked = (tuple(self.middle(self.boxes[i]) for i in seen) for seen in (looks, ticked))
+        return replace(super().plan(), points=points, checked=checked)

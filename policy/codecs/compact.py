@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +53,8 @@ _WORD = re.compile(r"[a-z_]*")
 _THINK = re.compile("think" + _STRING, re.DOTALL)
 PLACES = 3
 """Most places of a thought on a body."""
-_LOOKS = re.compile(rf"(at|checked)((?:(?:{_LOC}){{2}})+)(?:{_STRING})?", re.DOTALL)
+_LOOKS = re.compile(rf"(at|checked)((?:(?:{_LOC}){{2}})+)")
+_READS = re.compile(_STRING, re.DOTALL)
 _MOVE = re.compile(rf"(?:at((?:(?:{_LOC}){{3}}){{1,{PLACES}}}))?{_BIN}{_BIN}{_BIN}(open|close)")
 _MOVE_USAGE = "[at<loc_x><loc_y><loc_z>..]<a..><a..><a..>open or ...close"
 
@@ -196,14 +198,22 @@ def _on_screen(pixel: tuple[float, ...], screen: Screen) -> str:
 
 
 def _looks(advice: Advice, screen: Screen, room: int) -> str:
-    """Where a decision looks, all of it or, where that is more than ``room`` tokens, nothing."""
-    words = _tame(advice.reads, LONGEST_TEXT) if advice.points else ""
-    reads = f'"{words}"' if words else ""
-    groups = [(word, places) for word, places in (("at", advice.points), ("checked", advice.checked)) if places]
-    if sum(1 + 2 * len(places) for _, places in groups) + len(reads) > room:
+    """Where a decision looks, all of it or, where that is more than ``room`` tokens, nothing; and what it reads there.
+
+    That is left out where it does not fit, or cannot be spelled or told from a token: half of a text is another one.
+    """
+    reads = ""
+    if advice.points and advice.reads.strip() and "<" not in advice.reads:
+        with suppress(Misread):
+            reads = f'"{_spelled(advice.reads)}"'
+    room -= sum(1 + 2 * len(places) for places in (advice.points, advice.checked) if places)
+    if room < 0:
         return ""
-    said = [word + "".join(_on_screen(p, screen) for p in places) for word, places in groups]
-    return reads.join([said[0], "".join(said[1:])]) if said else ""
+    at, checked = (
+        word + "".join(_on_screen(p, screen) for p in places) if places else ""
+        for word, places in (("at", advice.points), ("checked", advice.checked))
+    )
+    return at + (reads if len(reads) <= room else "") + checked
 
 
 def _format_move(advice: Advice, body: Body) -> str:
@@ -222,9 +232,10 @@ def _read_screen(text: str, screen: Screen) -> tuple[list[Action], str]:
     while (seen := _LOOKS.match(text)) is not None:
         looks = _pixels(re.findall(_LOC, seen[2]), screen)
         places = ", ".join(map(str, zip(looks[::2], looks[1::2], strict=True)))
-        reads = "" if seen[4] is None else f' "{_unescape(seen[4])}"'
-        thought += f"{'; ' if thought else ''}{seen[1]} {places}{reads}"
+        thought += f"{'; ' if thought else ''}{seen[1]} {places}"
         text = text[seen.end() :]
+        if seen[1] == "at" and (read := _READS.match(text)) is not None:
+            thought, text = f'{thought} "{_unescape(read[1])}"', text[read.end() :]
     found = _WORD.match(text)
     word = found[0] if found else ""
     if word not in _FORMS:

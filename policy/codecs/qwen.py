@@ -126,13 +126,9 @@ def _say(advice: Advice, embodiment: Embodiment) -> str:
     """The thought as one line, and the places it is about; tags of a call in it would read as one."""
     said = _untagged(advice.thought).split()
     if isinstance(embodiment, Screen):
-        for word, points in (("Look", advice.points), ("Checked", advice.checked)):
+        for word, points, text in (("Look", advice.points, advice.reads), ("Checked", advice.checked, "")):
             if points:
-                reads = (
-                    f": {json.dumps(_untagged(advice.reads), ensure_ascii=False)}"
-                    if word == "Look" and advice.reads
-                    else ""
-                )
+                reads = f": {json.dumps(_untagged(text), ensure_ascii=False)}" if text.strip() else ""
                 said.append(f"{word} at {'; '.join(str(_grid_point(point, embodiment)) for point in points)}{reads}.")
     elif advice.points:
         said.append(f"Target at {'; '.join(str(_millimetres(point)) for point in advice.points)} mm.")
