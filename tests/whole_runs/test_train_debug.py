@@ -98,7 +98,9 @@ def test_groups_without_variance_are_played_again_and_counted(model: Path, tmp_p
 
 
 def test_two_ranks_take_the_step_that_one_takes_and_ctrl_c_saves(model: Path, tmp_path: Path) -> None:
-    config = strip(model, steps=500, groups=3, ranks=2, imports=("tests.fake_strip",), save_every=500)
+    config = strip(
+        model, steps=500, groups=3, ranks=2, imports=("tests.fake_strip",), save_every=500, world_timeout=60.0
+    )
     program = (
         "import sys, json; from pathlib import Path; from training.config import Config; from training.loop import *\n"
         "if __name__ == '__main__':\n"
