@@ -157,6 +157,21 @@ def edited(rng: np.random.Generator, text: str) -> str:
     return text
 
 
+def is_word(label: str) -> bool:
+    """Whether another label can be made of this one."""
+    return label.isascii() and label.isalpha() and len(label) > 2
+
+
+def look_alike(rng: np.random.Generator, split: Split, shown: Sequence[str]) -> str:
+    """A label that is easily taken for one of the words ``shown``: within two edits, or of the same first letter.
+
+    A base that was asked for the absence of any label clicked on one of the same first letter instead of scrolling.
+    """
+    word = pick(rng, tuple(shown)).lower()
+    near = edited(rng, word) if rng.random() < 0.5 else word[0] + label(rng, split)[1:]
+    return near.capitalize() if is_word(near) and belongs(near, split) else label(rng, split)
+
+
 def most_alike(text: str, texts: Sequence[str]) -> int:
     """Which of ``texts`` is ``text``, or would be taken for it first: of those that begin like it, the most similar."""
 

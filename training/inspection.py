@@ -60,17 +60,17 @@ class Inspection:
 
     def _lists(self, objects: Sequence[SceneObject], rng: np.random.Generator) -> list[Question]:
         """About one list: a word that is in sight, and one that is not but is easily taken for one that is."""
-        lists = [o for o in objects if o.kind == "list" and _can_scroll(o) and len(_rows(o, objects)) > 1]
+        lists = [(o, _rows(o, objects)) for o in objects if o.kind == "list" and _can_scroll(o)]
+        lists = [(holder, items) for holder, items in lists if len(items) > 1]
         if not lists:
             return []
-        chosen = lists[int(rng.integers(len(lists)))]
-        items = _rows(chosen, objects)
+        holder, items = lists[int(rng.integers(len(lists)))]
         sought = [items[int(rng.integers(len(items)))].label]
-        if words := [o.label for o in items if is_word(o.label)]:
-            absent = look_alike(rng, self.split, words)
+        if words := [o.label for o in items if content.is_word(o.label)]:
+            absent = content.look_alike(rng, self.split, words)
             shown = {o.text.text.lower() for o in objects if o.text is not None}
             sought += [] if absent.lower() in shown else [absent]
-        return [self._sought(label, chosen, items, rng) for label in sought]
+        return [self._sought(label, holder, items, rng) for label in sought]
 
     def _sought(
         self, label: str, holder: SceneObject, items: Sequence[SceneObject], rng: np.random.Generator
@@ -96,21 +96,6 @@ class Inspection:
     ) -> Question:
         question = turn_text(instruction, "", did, unchanged)
         return Question(skill, question, written(self.codec, advice, self.screen, "place"))
-
-
-def is_word(label: str) -> bool:
-    """Whether another label can be made of this one."""
-    return label.isascii() and label.isalpha() and len(label) > 2
-
-
-def look_alike(rng: np.random.Generator, split: Split, shown: Sequence[str]) -> str:
-    """A label that is easily taken for one of the words ``shown``: within two edits, or of the same first letter.
-
-    A base that was asked for the absence of any label clicked on one of the same first letter instead of scrolling.
-    """
-    word = content.pick(rng, tuple(shown)).lower()
-    near = content.edited(rng, word) if rng.random() < 0.5 else word[0] + content.label(rng, split)[1:]
-    return near.capitalize() if is_word(near) and content.belongs(near, split) else content.label(rng, split)
 
 
 def _named(checked: Sequence[bool], rng: np.random.Generator) -> list[int]:

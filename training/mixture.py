@@ -35,36 +35,11 @@ from gui_env.gallery import random_screen
 from gui_env.tasks import login_form, type_text
 from perception.questions import Question, screen_questions, table_questions
 from policy.codecs.base import written
-from policy.codecs.compact import BINS, LOCATIONS, Compact, bins_of, centre, locate
+from policy.codecs.compact import LOCATIONS, Compact, bins_of, centre, locate
 from policy.context import frame_keys, turn_text
 from sims.gallery import Gallery
 from sims.moves import BLOCK, SLACK, imagined_push, stroke
-from training.inspection import Inspection, is_word, look_alike
-
-SKILLS = (
-    "point",
-    "read",
-    "color",
-    "order",
-    "checked",
-    "tick",
-    "ticked",
-    "boxes",
-    "sought",
-    "scrolled",
-    "field",
-    "value",
-    "copy",
-    "absent",
-    "locate",
-    "side",
-    "spot",
-    "name",
-    "aim",
-    "stroke",
-    "done",
-    "act",
-)
+from training.inspection import Inspection
 
 
 class MixtureError(HandeyeError):
@@ -216,8 +191,9 @@ class Mixture:
     def _blind(self, rng: np.random.Generator, objects: Sequence[SceneObject]) -> list[Question]:
         """Questions about what is not on the screen: quoted texts to type, and one that one would have to scroll to."""
         shown = {o.text.text.lower() for o in objects if o.text is not None}
-        words = sorted(filter(is_word, shown))
-        word = look_alike(rng, self.split, words) if words and rng.random() < 0.6 else content.label(rng, self.split)
+        words = sorted(filter(content.is_word, shown))
+        like = words and rng.random() < 0.6
+        word = content.look_alike(rng, self.split, words) if like else content.label(rng, self.split)
         absent = [] if word.lower() in shown else [Question("absent", f'Where is "{word}"?', "scroll")]
         return absent + [self._copy(rng) for _ in range(self.recipe.copies)]
 
@@ -400,4 +376,4 @@ def corpus(seed: int = 0, resets: int = 150) -> list[str]:
     return texts
 
 
-__all__ = ["BINS", "SKILLS", "Item", "Mixture", "Recipe", "View", "corpus", "point"]
+__all__ = ["Item", "Mixture", "MixtureError", "Recipe", "View", "corpus", "point"]

@@ -202,17 +202,17 @@ def _looks(advice: Advice, screen: Screen, room: int) -> str:
 
     That is left out where it does not fit, or cannot be spelled or told from a token: half of a text is another one.
     """
-    reads = ""
-    if advice.points and advice.reads.strip() and "<" not in advice.reads:
-        with suppress(Misread):
-            reads = f'"{_spelled(advice.reads)}"'
-    room -= sum(1 + 2 * len(places) for places in (advice.points, advice.checked) if places)
-    if room < 0:
-        return ""
     at, checked = (
         word + "".join(_on_screen(p, screen) for p in places) if places else ""
         for word, places in (("at", advice.points), ("checked", advice.checked))
     )
+    room -= (at + checked).count("<") + bool(at) + bool(checked)
+    if room < 0:
+        return ""
+    reads = ""
+    if at and advice.reads.strip() and "<" not in advice.reads:
+        with suppress(Misread):
+            reads = f'"{_spelled(advice.reads)}"'
     return at + (reads if len(reads) <= room else "") + checked
 
 
