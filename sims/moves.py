@@ -16,8 +16,11 @@ from sims.setting import Point
 
 TRAVEL = 0.09
 """Height of the tip, in metres, at which hand and load pass over everything on the table."""
-ALIGNED = 0.012
-"""Metres that the tip may be off to be over a thing: more than half a step of the coarsest codec."""
+ALIGNED = 0.02
+"""Metres that the tip may be off, to the side, to be over a thing: more than one bin (1.4 cm) of the coarsest codec along
+x and y. A policy knows every place by its bin alone: told that the next one is not yet over the thing, it would hover."""
+LEVEL = 0.012
+"""Metres that the tip may be too high, likewise: more than a bin (.94 cm) in height."""
 
 FINGER = 0.01
 """Half the width of the closed fingers, which are square from above."""
@@ -25,6 +28,12 @@ RUN_UP = 0.02
 """Between the fingers and a thing that they are about to push."""
 STROKE = 0.09
 """Longest push of one decision, in metres: a faster one would send the thing on its own way when the hand stops."""
+STRAIGHT = 0.015
+"""A push is straight enough if the fingers pass no further from the middle of the thing: more than a bin."""
+BEHIND = 0.02
+"""The fingers are behind a thing if they overlap with it by no more, as far as places are known."""
+NEARLY = 0.05
+"""Up to here the fingers go over to the middle of a thing without rising first."""
 PUSHING = 0.03
 """The tip is lower than this to push: the pads then meet a thing below its middle, which does not topple it."""
 
@@ -81,7 +90,7 @@ def pick(rig: Rig, name: str) -> Intent | None:
         return None
     if aside(tip, thing) > ALIGNED or rig.opening < 0.6:
         return above(rig, name, OPEN)
-    if tip[2] - thing[2] > ALIGNED:
+    if tip[2] - thing[2] > LEVEL:
         return Intent(thing, OPEN, f"lower the gripper around the {name}")
     return Intent(tip, CLOSED, f"grasp the {name}")
 
@@ -120,24 +129,29 @@ def stroke(
     Returns:
         None where the hand cannot get behind the thing.
     """
-    missing, looks = (spot - thing)[:2], (thing, spot)
+    missing, looks, reach = (spot - thing)[:2], (thing, spot), radius + FINGER
+    signs = np.where(missing > 0, 1.0, -1.0)
+    gaps = signs * (thing - tip)[:2] - reach
+    offs = np.abs(thing - tip)[1::-1]
+    low = tip[2] < TRAVEL - 0.02
     less, more = np.argsort(np.abs(missing))
-    axis = less if abs(missing[less]) > slack else more
-    sign, reach = (1.0 if missing[axis] > 0 else -1.0), radius + FINGER
+    wanted = [axis for axis in (less, more) if abs(missing[axis]) > slack] or [more]
+    ready = [axis for axis in wanted if low and offs[axis] < STRAIGHT and gaps[axis] > -BEHIND]
+    axis = (ready or wanted)[0]
     behind = thing.copy()
-    behind[axis] -= sign * (reach + RUN_UP)
-    if abs(behind[axis]) > WORKSPACE.high[axis] + ALIGNED:
+    behind[axis] -= signs[axis] * (reach + RUN_UP)
+    if abs(behind[axis]) > WORKSPACE.high[axis] + LEVEL:
         return None
-    gap = sign * (thing[axis] - tip[axis]) - reach
-    low, off = tip[2] < TRAVEL - 0.02, abs(thing[1 - axis] - tip[1 - axis])
     if low and opening > 0.3:  # whatever is between the fingers would be grasped
         return Intent(at(tip, TRAVEL), OPEN, "rise with open fingers", looks)
-    if off < FINGER and gap > -FINGER and tip[2] < PUSHING:
-        end = at(tip, FLOOR)
-        end[axis] = tip[axis] + sign * min(STROKE, abs(spot[axis] - tip[axis]) - reach)
+    if ready:
+        end = at(thing, FLOOR)
+        end[axis] = tip[axis] + signs[axis] * np.clip(abs(spot[axis] - tip[axis]) - reach, 0.0, STROKE)
         return Intent(end, CLOSED, f"push the {name}", looks)
-    if off < 0.8 * FINGER and not low and RUN_UP / 2 < gap < 2 * RUN_UP:
-        return Intent(at(tip, FLOOR), CLOSED, f"lower the fingers behind the {name}", looks)
+    if low and gaps[axis] > 0 and offs[axis] < NEARLY:
+        return Intent(at(behind, FLOOR), CLOSED, f"line up behind the {name}", looks)
+    if not low and offs[axis] < STRAIGHT and RUN_UP / 3 < gaps[axis] < 2.5 * RUN_UP:
+        return Intent(at(behind, FLOOR), CLOSED, f"lower the fingers behind the {name}", looks)
     return replace(over(tip, behind, CLOSED, f"go behind the {name}"), looks=looks)
 
 
@@ -175,6 +189,6 @@ def _put_down(rig: Rig) -> Intent:
     held, tip = rig.where(rig.held), rig.tip
     inwards = np.clip(held, -ROOM, ROOM) - held
     inwards[2] = rig.setting.thing(rig.held).radius - held[2]
-    if np.abs(inwards).max() > ALIGNED:
+    if np.abs(inwards).max() > LEVEL:
         return Intent(tip + inwards, CLOSED, f"put the {rig.held} down")
     return Intent(tip, OPEN, f"let go of the {rig.held}")

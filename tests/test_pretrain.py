@@ -117,7 +117,7 @@ def test_a_side_is_what_the_tasks_call_one() -> None:
 
 
 def test_a_recipe_names_tasks_that_there_are() -> None:
-    for recipe in (Recipe(patient=("gui/set-checkboxes",)), Recipe(practice={"gui/set-checkboxes": 2.0})):
+    for recipe in (Recipe(haste_in={"gui/set-checkboxes": 0.0}), Recipe(practice={"gui/set-checkboxes": 2.0})):
         with pytest.raises(MixtureError, match="did you mean gui/set-checkboxes-v0"):
             Mixture(recipe, 0)
 
@@ -363,15 +363,15 @@ def test_haste_skips_a_decision_and_leaves_the_world_where_it_was() -> None:
 
 
 def test_long_tasks_are_shown_without_haste() -> None:
-    """With nothing but haste, a patient task still shows what its expert does."""
-    for patient in ((), ("gui/set-checkboxes-v0",)):
-        recipe = Recipe(haste=1.0, mistakes=0.0, patient=patient)
+    """With nothing but haste elsewhere, a task without still shows what its expert does."""
+    for patient in (False, True):
+        recipe = Recipe(haste=1.0, mistakes=0.0, haste_in={"gui/set-checkboxes-v0": 0.0} if patient else {})
         demos = DemoStream({"gui/set-checkboxes-v0": SetCheckboxes}, {"size": (128, 128)}, recipe, 0, "train")
         moments = [demos.next(i) for i in range(12)]
         demos.close()
         first = [m.advice for m in moments if m.did is None]
         # In haste nothing is said of what would be looked at later: it is not on the picture.
-        assert len(first) > 1 and all(bool(a.points) == bool(patient) for a in first)
+        assert len(first) > 1 and all(bool(a.points) == patient for a in first)
         assert not patient or all(tuple(a.actions[0]["position"].tolist()) == a.points[-1] for a in first)
 
 

@@ -49,8 +49,8 @@ def write_card(run: Path, command: str) -> Path:
         for skill, what in SKILLS.items()
         if f"heldout/{skill}/exact" in last
     )
-    patient = config["recipe"].get("patient", ())
-    spared = f", but for {', '.join(patient)}" if patient else ""
+    others = [f"{share:.0%} in {task}" for task, share in config["recipe"]["haste_in"].items()]
+    spared = f" ({', '.join(others)})" if others else ""
     text = f"""# tiny-vlm
 
 The base model that handeye ships: a `Qwen3VLForConditionalGeneration` ({shape["vision_depth"]} vision and

@@ -95,19 +95,23 @@ class Recipe:
     """Share of an expert's decisions that are executed wrongly, so that recovery is seen; the label stays right. Few:
     recovery, too, is for reinforcement learning to teach."""
     haste: float = 0.2
-    """Share of the decisions, in tasks that are not ``patient``, for which the demonstrator is in haste: it skips one,
-    and does what the expert would do after it (presses before it has filled in, lets go before it is there). That is
-    what is shown and learned. So the base knows every move, but not that thoroughness pays: reward has to teach it
-    that. 0 is experts alone."""
-    patient: tuple[str, ...] = (
-        "gui/set-checkboxes-v0",
-        "gui/scroll-select-v0",
-        "sims/push-to-zone-v0",
-        "sims/push-to-object-v0",
-        "sims/stack-two-v0",
+    """Share of the decisions for which the demonstrator is in haste: it skips one, and does what the expert would do
+    after it (presses before it has filled in, lets go before it is there). That is what is shown and learned. So the
+    base knows every move, but not that thoroughness pays: reward has to teach it that. 0 is experts alone."""
+    haste_in: dict[str, float] = field(
+        default_factory=lambda: {
+            "gui/set-checkboxes-v0": 0.0,
+            "gui/scroll-select-v0": 0.0,
+            "sims/push-to-zone-v0": 0.0,
+            "sims/push-to-object-v0": 0.0,
+            "sims/stack-two-v0": 0.0,
+            "sims/lift-v0": 0.4,
+            "sims/put-in-bowl-v0": 0.4,
+            "sims/press-button-v0": 0.4,
+        }
     )
-    """Tasks that are shown without haste: they are so long, or their thoughts bear so much, that a policy in haste
-    hardly ever succeeds, and reward has nothing to go by."""
+    """The same for tasks that are shown otherwise. None where they are so long, or their thoughts bear so much, that a
+    policy in haste hardly ever succeeds and reward has nothing to go by; more where an expert mends its own haste."""
 
 
 def point(u: float, v: float) -> str:
@@ -120,9 +124,11 @@ class Mixture:
 
     def __init__(self, recipe: Recipe, seed: int, split: Split = "train") -> None:
         known = {**gui_env.TASKS, **sims.TASKS}
-        for named in (*recipe.practice, *recipe.patient):
+        for named in (*recipe.practice, *recipe.haste_in):
             if named not in known:
-                raise MixtureError(f"the recipe's practice or patient names no task {named!r}: {nearest(named, known)}")
+                raise MixtureError(
+                    f"the recipe's practice or haste_in names no task {named!r}: {nearest(named, known)}"
+                )
         self.recipe, self.seed, self.split = recipe, seed, split
         self.codec = Compact()
         self.inspection = Inspection(self.codec, Screen(recipe.screen, recipe.screen), split)
@@ -285,7 +291,7 @@ class DemoStream:
 
     def _episode(self, world: Any, index: int) -> Iterator[Moment]:
         rng = stream(self._seed, self._split, "episode", world.task_id, index)
-        haste = 0.0 if world.task_id in self._recipe.patient else self._recipe.haste
+        haste = self._recipe.haste_in.get(world.task_id, self._recipe.haste)
         observation, info = world.reset(seed=int(rng.integers(1_000_000)))
         over, did, before = False, None, dict[str, str]()
         while not over:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from episode import Outcome, Split, SubGoal, stream
 from sims.draw import SLIDING, SMOOTH, block, block_names, called, choice, clear_of, finish, scatter
-from sims.moves import ROOM, Intent, aside, push
+from sims.moves import CLOSED, ROOM, SLACK, TRAVEL, Intent, aside, at, push
 from sims.setting import Point, Setting
 from sims.world import ArmWorld
 
@@ -20,6 +20,8 @@ KINDS = ("cube", "cylinder")
 NEAR = 0.07
 GAP = 0.015
 """Metres between two objects (as between cylinders of their width) that are next to each other."""
+INTO = 0.01
+"""Metres that a push aims at beyond where both touch, so that one that falls a little short still ends next to it."""
 LOW, HIGH = (-ROOM, -ROOM, 0.0), (ROOM, ROOM, 0.0)
 
 PHRASES: dict[Split, tuple[str, ...]] = {
@@ -91,8 +93,10 @@ class PushToObject(ArmWorld):
 
     def plan(self) -> Intent:
         name = self.rig.setting.target
+        if self._beside() and not self.rig.held:  # pushed on, both would slide away
+            return Intent(at(self.rig.tip, TRAVEL), CLOSED, f"leave the {name} where it is")
         spot = self.rig.where(self.rig.setting.goal)
         way = spot - self.rig.where(name)
         axis = int(np.argmax(np.abs(way[:2])))
-        spot[axis] -= np.sign(way[axis]) * self._together()
-        return push(self.rig, name, spot, slack=0.012)
+        spot[axis] -= np.sign(way[axis]) * (self._together() - INTO)
+        return push(self.rig, name, spot, slack=SLACK)

@@ -100,7 +100,8 @@ class StackTwo(ArmWorld):
             return Intent(tip, OPEN, f"the {name} stands on the {other}, let go")
         if self.rig.held == name and self._aside() < ALIGNED and self._above() > -0.006:
             if self._above() > ALIGNED:
-                down = np.array([0.0, 0.0, self._above() - 0.004])
-                return Intent(tip - down, CLOSED, f"lower the {name} onto the {other}")
+                way = self.rig.where(other) - self.rig.where(name)
+                way[2] = 0.004 - self._above()
+                return Intent(tip + way, CLOSED, f"lower the {name} onto the {other}")
             return Intent(tip, OPEN, f"let go of the {name}")
         return pick(self.rig, name) or carry(self.rig, name, other)
