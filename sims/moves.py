@@ -17,8 +17,9 @@ from sims.setting import Point
 TRAVEL = 0.09
 """Height of the tip, in metres, at which hand and load pass over everything on the table."""
 ALIGNED = 0.02
-"""Metres that the tip may be off, to the side, to be over a thing: more than one bin (1.4 cm) of the coarsest codec along
-x and y. A policy knows every place by its bin alone: told that the next one is not yet over the thing, it would hover."""
+"""Metres that the tip may be off, to the side, to be over a thing: more than a bin (1.4 cm) of the coarsest codec along
+both axes. A policy knows places by their bins alone: told that the next one is not yet over the thing, it would hover.
+"""
 LEVEL = 0.012
 """Metres that the tip may be too high, likewise: more than a bin (.94 cm) in height."""
 
@@ -124,7 +125,8 @@ def stroke(
     """The next decision of pushing a thing to ``spot``, first along the axis where less is missing.
 
     Strokes run along x or y because the fingers are a square that stays aligned with the world: a face pushes straight,
-    an edge turns the thing away. The shorter way is left out where less than ``slack`` metres are missing.
+    an edge turns the thing away. The shorter way is left out where less than ``slack`` metres are missing, and where
+    the fingers are behind the thing already, they go on. On its way a stroke goes over to the middle of the thing.
 
     Returns:
         None where the hand cannot get behind the thing.
