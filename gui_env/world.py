@@ -58,7 +58,7 @@ from gui_env.toolkit.painter import Painter
 from gui_env.toolkit.themes import draw_theme
 from gui_env.toolkit.widget import Widget
 
-VERSION = 1
+VERSION = 2
 PAGE = 3
 """Notches by which experts scroll: never more than the rows that a list shows."""
 
@@ -361,7 +361,8 @@ class GuiWorld(gym.Env[Observation, Action]):
         if isinstance(holder, ScrollArea):
             top, bottom = widget.rect.y0 - holder.offset, widget.rect.y1 - holder.offset
             if top < 0 or bottom > holder.view:
-                return self.scroll(holder, -PAGE if top < 0 else PAGE, f"{widget.label} is out of sight.")
+                up = top < 0 if bottom > 0 and top < holder.view else _onward(holder, top) < 0
+                return self.scroll(holder, -PAGE if up else PAGE, f"{widget.label} is out of sight.")
         x, y = self.middle(widget)
         return say(screen_action("click", x, y), thought)
 
@@ -392,6 +393,16 @@ class GuiWorld(gym.Env[Observation, Action]):
         if spot is None:
             raise WorldError(f"{widget.name} is not shown: an expert must open its window or scroll first")
         return spot.rect.clip(spot.clip).center
+
+
+def _onward(area: ScrollArea | ListBox, top: int) -> int:
+    """Which way to look for what is out of sight, below zero for up: away from an end, else on as it came.
+
+    Where it lies is not on the screen. An expert that knew would turn around for reasons that nobody can learn.
+    """
+    if area.offset in (0, area.range):
+        return 1 if area.offset == 0 else -1
+    return area.heading or top
 
 
 def say(action: Action, thought: str) -> Advice:

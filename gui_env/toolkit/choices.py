@@ -59,7 +59,7 @@ class Menu(Window):
         self.list = self.add(Options(dropdown, box(0, 0, width - 2, high), row))
 
     def closed(self) -> None:
-        self.list.selected, self.list.offset = -1, 0
+        self.list.selected, self.list.offset, self.list.heading = -1, 0, 0
 
     def look(self) -> tuple[Any, ...]:
         """Where it opened last says nothing about the form; the painter asks for its place by itself."""

@@ -112,7 +112,7 @@ class ScrollArea(Widget):
     """A box that shows a part of taller content, with a scroll bar at its right; ``step`` pixels a notch."""
 
     kind = "area"
-    stored: ClassVar[tuple[str, ...]] = ("visible", "enabled", "offset")
+    stored: ClassVar[tuple[str, ...]] = ("visible", "enabled", "offset", "heading")
 
     def __init__(self, name: str, rect: Rect, font: Font, height: int, step: int, label: str = "") -> None:
         super().__init__(name, rect, font, label)
@@ -121,6 +121,8 @@ class ScrollArea(Widget):
         self.step = step
         self.offset = 0
         """Pixels of content above the view; a multiple of ``step`` unless at the end."""
+        self.heading = 0
+        """Which way it was moved last: −1 up, 1 down, 0 not yet. An expert goes on that way, as one who sees would."""
         self.bar = max(8, round(0.75 * font.size))
 
     def describe(self) -> dict[str, Any]:
@@ -134,6 +136,10 @@ class ScrollArea(Widget):
     def range(self) -> int:
         """Largest offset."""
         return max(0, self.height - self.view)
+
+    def look(self) -> tuple[Any, ...]:
+        """The same whichever way it came."""
+        return tuple(getattr(self, name) for name in self.stored if name != "heading")
 
     def content(self, rect: Rect) -> tuple[int, int, Rect]:
         return rect.x0 + 1, rect.y0 + 1 - self.offset, rect.inset(1, 1, 1 + (self.bar if self.range else 0), 1)
@@ -159,6 +165,8 @@ class ScrollArea(Widget):
         before = self.offset
         near = round(offset / self.step) * self.step
         self.offset = min(max(near, 0), self.range)
+        if self.offset != before:
+            self.heading = 1 if self.offset > before else -1
         return self.offset != before
 
     def show(self, top: int, bottom: int) -> None:
@@ -225,7 +233,7 @@ class ListBox(ScrollArea):
     """Rows of text of which one may be selected, by a click or with the arrow keys."""
 
     kind = "list"
-    stored = ("visible", "enabled", "offset", "selected")
+    stored = ("visible", "enabled", "offset", "heading", "selected")
     focusable = True
 
     def __init__(self, name: str, rect: Rect, font: Font, items: Sequence[str], row: int, label: str = "") -> None:
