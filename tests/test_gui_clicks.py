@@ -115,6 +115,23 @@ def test_an_expert_of_lists_says_what_it_reads() -> None:
         assert world.solved()
 
 
+def test_an_expert_of_lists_knows_no_more_than_is_seen() -> None:
+    """In the middle of a list it goes on as it came, on whichever side the named item lies; at an end it turns."""
+    turns = 0
+    for seed in range(30):
+        world = begun(ScrollSelect, seed)
+        where = world.list
+        ways = []
+        for heading, offset in ((1, where.row), (-1, where.row), (1, where.range - where.row), (-1, where.range)):
+            where.heading, where.offset = heading, offset
+            if world.visible() or offset % where.row:
+                continue
+            ways.append(int(world.expert().actions[0]["scroll"][0]))
+            assert ways[-1] == (3 * heading if 0 < offset < where.range else -3)
+        turns += len(set(ways)) > 1
+    assert turns > 10
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 def test_dismiss_popup(at_once: bool) -> None:
     world = next(w for seed in range(30) if (w := begun(DismissPopup, seed)).at_once == at_once)
