@@ -361,8 +361,8 @@ class GuiWorld(gym.Env[Observation, Action]):
         if isinstance(holder, ScrollArea):
             top, bottom = widget.rect.y0 - holder.offset, widget.rect.y1 - holder.offset
             if top < 0 or bottom > holder.view:
-                up = top < 0 if bottom > 0 and top < holder.view else _onward(holder, top) < 0
-                return self.scroll(holder, -PAGE if up else PAGE, f"{widget.label} is out of sight.")
+                notches = -PAGE if _upwards(holder, top, bottom) else PAGE
+                return self.scroll(holder, notches, f"{widget.label} is out of sight.")
         x, y = self.middle(widget)
         return say(screen_action("click", x, y), thought)
 
@@ -395,14 +395,17 @@ class GuiWorld(gym.Env[Observation, Action]):
         return spot.rect.clip(spot.clip).center
 
 
-def _onward(area: ScrollArea | ListBox, top: int) -> int:
-    """Which way to look for what is out of sight, below zero for up: away from an end, else on as it came.
+def _upwards(area: ScrollArea, top: int, bottom: int) -> bool:
+    """Whether to scroll up for what lies from ``top`` to ``bottom``, in pixels of the view.
 
-    Where it lies is not on the screen. An expert that knew would turn around for reasons that nobody can learn.
+    Where none of it is seen, it is looked for away from an end, else on as one came: where it lies is not on the
+    screen, and an expert that knew would turn around for reasons that nobody can learn.
     """
+    if bottom > 0 and top < area.view:
+        return top < 0
     if area.offset in (0, area.range):
-        return 1 if area.offset == 0 else -1
-    return area.heading or top
+        return area.offset > 0
+    return (area.heading or top) < 0
 
 
 def say(action: Action, thought: str) -> Advice:

@@ -36,7 +36,7 @@ BEHIND = 0.02
 NEARLY = 0.05
 """Up to here the fingers go over to the middle of a thing without rising first."""
 PUSHING = 0.03
-"""The tip is lower than this to push: the pads then meet a thing below its middle, which does not topple it."""
+"""The pads of a tip that is lower than this meet a thing below its middle."""
 
 BLOCK = 0.019
 """Half the width of a common thing."""
@@ -72,6 +72,11 @@ def aside(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(np.hypot(a[0] - b[0], a[1] - b[1]))
 
 
+def low(tip: NDArray[np.float64]) -> bool:
+    """Whether things on the table may be in the hand's way."""
+    return bool(tip[2] < TRAVEL - 0.02)
+
+
 def above(rig: Rig, name: str, grip: float) -> Intent:
     """Goes above a thing, at a height where nothing is in the way."""
     return over(rig.tip, rig.where(name), grip, f"go above the {name}")
@@ -79,7 +84,7 @@ def above(rig: Rig, name: str, grip: float) -> Intent:
 
 def over(tip: NDArray[np.float64], point: NDArray[np.float64], grip: float, thought: str) -> Intent:
     """Goes over a point, at a height where nothing is in the way."""
-    if tip[2] < TRAVEL - 0.02:
+    if low(tip):
         return Intent(at(tip, TRAVEL), grip, "rise over the things")
     return Intent(at(point, TRAVEL), grip, thought)
 
@@ -99,7 +104,7 @@ def pick(rig: Rig, name: str) -> Intent | None:
 def carry(rig: Rig, name: str, goal: str) -> Intent:
     """Lifts the thing that is held and brings it over another."""
     there, tip = rig.where(goal), rig.tip
-    if tip[2] < TRAVEL - 0.02:
+    if low(tip):
         return Intent(at(tip, TRAVEL), CLOSED, f"lift the {name}")
     return Intent(at(tip + there - rig.where(name), TRAVEL), CLOSED, f"carry the {name} over the {goal}")
 
@@ -134,25 +139,25 @@ def stroke(
     missing, looks, reach = (spot - thing)[:2], (thing, spot), radius + FINGER
     signs = np.where(missing > 0, 1.0, -1.0)
     gaps = signs * (thing - tip)[:2] - reach
-    offs = np.abs(thing - tip)[1::-1]
-    low = tip[2] < TRAVEL - 0.02
+    offs = np.abs(thing - tip)[1::-1]  # of a push along x what is off in y, and the other way round
+    down = low(tip)
     less, more = np.argsort(np.abs(missing))
     wanted = [axis for axis in (less, more) if abs(missing[axis]) > slack] or [more]
-    ready = [axis for axis in wanted if low and offs[axis] < STRAIGHT and gaps[axis] > -BEHIND]
+    ready = [axis for axis in wanted if down and offs[axis] < STRAIGHT and gaps[axis] > -BEHIND]
     axis = (ready or wanted)[0]
     behind = thing.copy()
     behind[axis] -= signs[axis] * (reach + RUN_UP)
     if abs(behind[axis]) > WORKSPACE.high[axis] + LEVEL:
         return None
-    if low and opening > 0.3:  # whatever is between the fingers would be grasped
+    if down and opening > 0.3:  # whatever is between the fingers would be grasped
         return Intent(at(tip, TRAVEL), OPEN, "rise with open fingers", looks)
     if ready:
         end = at(thing, FLOOR)
         end[axis] = tip[axis] + signs[axis] * np.clip(abs(spot[axis] - tip[axis]) - reach, 0.0, STROKE)
         return Intent(end, CLOSED, f"push the {name}", looks)
-    if low and gaps[axis] > 0 and offs[axis] < NEARLY:
+    if down and gaps[axis] > 0 and offs[axis] < NEARLY:
         return Intent(at(behind, FLOOR), CLOSED, f"line up behind the {name}", looks)
-    if not low and offs[axis] < STRAIGHT and RUN_UP / 3 < gaps[axis] < 2.5 * RUN_UP:
+    if not down and offs[axis] < STRAIGHT and RUN_UP / 3 < gaps[axis] < 2.5 * RUN_UP:
         return Intent(at(behind, FLOOR), CLOSED, f"lower the fingers behind the {name}", looks)
     return replace(over(tip, behind, CLOSED, f"go behind the {name}"), looks=looks)
 
