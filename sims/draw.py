@@ -50,14 +50,13 @@ def scatter(rng: np.random.Generator, count: int, apart: float, low: Point, high
 
 
 def clear_of(others: Sequence[Point], start: Point, end: Point) -> bool:
-    """Whether nothing stands in the way of a push from ``start`` to ``end`` (``sims.moves.push``: one axis, the other).
+    """Whether nothing stands in the way of a push from ``start`` to ``end`` (``sims.moves.push``: x, then y).
 
     Nor where the hand comes down behind the thing that it pushes.
     """
     way = np.subtract(end, start)[:2]
-    less, more = np.argsort(np.abs(way))
     corner = np.array(start[:2])
-    for axis in (less, more):
+    for axis in (0, 1):
         stroke = np.where(np.arange(2) == axis, way, 0.0)
         first, last = corner - np.sign(stroke) * 0.06, corner + stroke
         low, high = np.minimum(first, last) - 0.065, np.maximum(first, last) + 0.065

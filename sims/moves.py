@@ -127,11 +127,12 @@ def stroke(
     radius: float,
     slack: float,
 ) -> Intent | None:
-    """The next decision of pushing a thing to ``spot``, first along the axis where less is missing.
+    """The next decision of pushing a thing to ``spot``: along x first, then along y.
 
     Strokes run along x or y because the fingers are a square that stays aligned with the world: a face pushes straight,
-    an edge turns the thing away. The shorter way is left out where less than ``slack`` metres are missing, and where
-    the fingers are behind the thing already, they go on. On its way a stroke goes over to the middle of the thing.
+    an edge turns the thing away. An axis is done with where less than ``slack`` metres are missing. Which one comes
+    first is fixed, so that each coordinate that a policy writes follows from what is missing along the axes up to it,
+    and the first from no comparison of both (docs/log.md). On its way a stroke goes over to the middle of the thing.
 
     Returns:
         None where the hand cannot get behind the thing.
@@ -141,10 +142,8 @@ def stroke(
     gaps = signs * (thing - tip)[:2] - reach
     offs = np.abs(thing - tip)[1::-1]  # of a push along x what is off in y, and the other way round
     down = low(tip)
-    less, more = np.argsort(np.abs(missing))
-    wanted = [axis for axis in (less, more) if abs(missing[axis]) > slack] or [more]
-    ready = [axis for axis in wanted if down and offs[axis] < STRAIGHT and gaps[axis] > -BEHIND]
-    axis = (ready or wanted)[0]
+    axis = 0 if abs(missing[0]) > slack else 1
+    ready = down and offs[axis] < STRAIGHT and gaps[axis] > -BEHIND
     behind = thing.copy()
     behind[axis] -= signs[axis] * (reach + RUN_UP)
     if abs(behind[axis]) > WORKSPACE.high[axis] + LEVEL:

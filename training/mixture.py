@@ -219,7 +219,7 @@ class Mixture:
 
     def _sums(self, rng: np.random.Generator, body: Body, proprio: NDArray[np.float32], count: int) -> list[Question]:
         """Arithmetic without a picture, which is not learned from images alone."""
-        return [self._stroke(rng, body) if i % 2 else self._aim(rng, body, proprio) for i in range(count)]
+        return [self._stroke(rng, body) if i % 4 else self._aim(rng, body, proprio) for i in range(count)]
 
     def _aim(self, rng: np.random.Generator, body: Body, proprio: NDArray[np.float32]) -> Question:
         """From here to there, in bins."""
