@@ -63,6 +63,8 @@ POPUPS: dict[Split, tuple[Popup, ...]] = {
 }
 BUSY = 2.0
 """Seconds that the second button costs."""
+FRESH = 0.5
+"""Share of training popups that say anything at all: who knows the common ones by heart is lost before another."""
 
 
 class DismissPopup(GuiWorld):
@@ -98,16 +100,19 @@ class DismissPopup(GuiWorld):
     def _build_popup(self, draw: Draw) -> None:
         """A modal window over the target, with one way out and sometimes one detour."""
         m, font, what = self.m, self.m.font, POPUPS[self.split][int(draw.task.integers(len(POPUPS[self.split])))]
+        if self.split == "train" and draw.content.random() < FRESH:
+            title, *line = content.labels(draw.content, self.split, 3)
+            what = what._replace(title=title, text=" ".join(line))
         captions = [c for c in (what.other, what.dismiss) if c]
-        line, pad = font.size + m.px(4), m.px(5)
+        height, pad = font.size + m.px(4), m.px(5)
         wide = max(font.width(what.text), sum(m.button(c) + pad for c in captions)) + 2 * pad
-        high = line + 2 * pad + (m.control + pad if captions else 0)
+        high = height + 2 * pad + (m.control + pad if captions else 0)
         cross = 0 if what.dismiss else max(m.row, m.target[0])
         window = self.window(draw, what.title, wide, high, name="popup", modal=True, cross=cross, opened=self.at_once)
         self.popup = window
         window.rect = self._over_target(draw, window.rect)
         room = Rect(0, 0, *window.room).inset(pad)
-        line_box = box(room.x0, room.y0, room.width, line)
+        line_box = box(room.x0, room.y0, room.width, height)
         self.text = window.add(Label("popup/text", line_box, font, what.text, "center"))
         spots = across(room, [m.button(c) for c in captions], m.control, pad, "center")
         for caption, spot in zip(captions, spots, strict=True):
