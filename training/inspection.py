@@ -22,6 +22,10 @@ from policy.context import turn_text
 
 ASKED = 3
 """Questions about one form of boxes: which boxes are named differs."""
+IMAGINED = 3
+"""Questions about what follows from a look at one form, all of whose named boxes are imagined to be checked."""
+BLUR = 2
+"""Pixels by which places that were looked at may be off, along each axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,34 +47,53 @@ class Inspection:
         if len(boxes) < 2 or len({o.label for o in boxes}) < len(boxes) or not confirm or "blocked" in confirm[0].state:
             return []
         checked = [bool(o.state["checked"]) for o in boxes]
-        asked = []
-        for _ in range(ASKED):
-            named = _named(checked, rng)
-            looks, ticked, wrong = set_checkboxes.look_through(checked, named)
-            x, y = _middle(confirm[0] if wrong is None else boxes[wrong])
-            advice = Advice(
-                (screen_action("click", x, y),),
-                points=tuple(_middle(boxes[i]) for i in looks),
-                checked=tuple(_middle(boxes[i]) for i in ticked),
-            )
-            phrase = content.pick(rng, set_checkboxes.PHRASES[self.split])
-            instruction = phrase.format(set_checkboxes.listed([boxes[i].label for i in named]))
-            asked.append(self._asked("boxes", instruction, advice))
+        asked = [self._click(boxes, confirm[0], checked, _named(checked, rng), rng) for _ in range(ASKED)]
+        for _ in range(IMAGINED):
+            named, on = _imagined(len(boxes), rng)
+            asked.append(_rest("mend", self._click(boxes, confirm[0], on, named, rng, BLUR), "click"))
         return asked
 
+    def _click(
+        self,
+        boxes: Sequence[SceneObject],
+        confirm: SceneObject,
+        checked: Sequence[bool],
+        named: Sequence[int],
+        rng: np.random.Generator,
+        blur: int = 0,
+    ) -> Question:
+        """What to click where just ``named`` boxes are to be checked, and ``checked`` ones are."""
+        looks, ticked, wrong = set_checkboxes.look_through(checked, named)
+        x, y = _middle(confirm if wrong is None else boxes[wrong])
+        points, marks = (
+            tuple(_middle(boxes[i]) + rng.integers(-blur, blur + 1, 2) for i in seen) for seen in (looks, ticked)
+        )
+        advice = Advice(
+            (screen_action("click", x, y),),
+            points=tuple((int(u), int(v)) for u, v in points),
+            checked=tuple((int(u), int(v)) for u, v in marks),
+        )
+        phrase = content.pick(rng, set_checkboxes.PHRASES[self.split])
+        instruction = phrase.format(set_checkboxes.listed([boxes[i].label for i in named]))
+        return self._asked("boxes", instruction, advice)
+
     def _lists(self, objects: Sequence[SceneObject], rng: np.random.Generator) -> list[Question]:
-        """About one list: a word that is in sight, and one that is not but is easily taken for one that is."""
+        """About one list: a word that is in sight, and one that is not but is easily taken for one that is.
+
+        For the one that is not, twice, where to scroll alone: that answer is one token, lost among the others.
+        """
         lists = [(o, _rows(o, objects)) for o in objects if o.kind == "list" and _can_scroll(o)]
         lists = [(holder, items) for holder, items in lists if len(items) > 1]
         if not lists:
             return []
         holder, items = lists[int(rng.integers(len(lists)))]
-        sought = [items[int(rng.integers(len(items)))].label]
+        asked = [self._sought(items[int(rng.integers(len(items)))].label, holder, items, rng)]
         if words := [o.label for o in items if content.is_word(o.label)]:
             absent = content.look_alike(rng, self.split, words)
-            shown = {o.text.text.lower() for o in objects if o.text is not None}
-            sought += [] if absent.lower() in shown else [absent]
-        return [self._sought(label, holder, items, rng) for label in sought]
+            if absent.lower() not in {o.text.text.lower() for o in objects if o.text is not None}:
+                missed = [self._sought(absent, holder, items, rng) for _ in range(3)]
+                asked += missed[:1] + [_rest("turn", q, q.answer[: q.answer.rindex("<a")]) for q in missed[1:]]
+        return asked
 
     def _sought(
         self, label: str, holder: SceneObject, items: Sequence[SceneObject], rng: np.random.Generator
@@ -107,6 +130,20 @@ def _named(checked: Sequence[bool], rng: np.random.Generator) -> list[int]:
     among = ticked if draw < 0.6 and len(ticked) > 1 else range(len(checked))
     count = int(rng.integers(1, min(few, len(among) - 1) + 1))
     return sorted(rng.permutation(np.array(among))[:count].tolist())
+
+
+def _imagined(count: int, rng: np.random.Generator) -> tuple[list[int], list[bool]]:
+    """Boxes to be named of ``count``, and which are checked: these, and half of the time one or two others."""
+    order = rng.permutation(count).tolist()
+    named = order[: int(rng.integers(1, min(set_checkboxes.NAMED, count - 1) + 1))]
+    others = order[len(named) :][: int(rng.integers(1, 3))] if rng.random() < 0.5 else []
+    return sorted(named), [i in (*named, *others) for i in range(count)]
+
+
+def _rest(skill: str, asked: Question, upto: str) -> Question:
+    """The same question with its answer given up to the first ``upto``, that included."""
+    cut = asked.answer.index(upto) + len(upto)
+    return Question(skill, f"{asked.question}\0{asked.answer[:cut]}", asked.answer[cut:])
 
 
 def _can_scroll(holder: SceneObject) -> bool:
