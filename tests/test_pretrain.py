@@ -219,6 +219,36 @@ def test_lists_are_asked_about_as_the_task_asks() -> None:
     assert all(seen.count(kind) > 2 for kind in ((True, True), (True, False), (False, True), (False, False)))
 
 
+def test_what_follows_from_a_look_is_asked_with_the_look_given() -> None:
+    """The box to click is the last one that was looked at if it is not named, and a list turns where it is stuck."""
+    mixture, ends, turns = Mixture(Recipe(), 0), [], []
+    for index in range(150):
+        item = mixture.screen(index, (3, 8))
+        objects = {o.name: o for o in item.views[0].objects}
+        boxes = [o for o in objects.values() if o.name.startswith("box")]
+        for asked in (q for q in item.questions if q.skill in ("mend", "turn")):
+            prompt, given = asked.question.split("\0")
+            reply = Compact().parse(given + asked.answer, Screen(128, 128))
+            assert reply.valid
+            if asked.skill == "turn":
+                way = int(reply.actions[0]["scroll"][0])
+                assert asked.answer == f"<a{way}>"
+                turns.append("stuck" if prompt.endswith("unchanged") else "free")
+                assert turns[-1] == "free" or f"<a{-way}>" in prompt, "it goes back where it is stuck"
+                continue
+            at, _, checked = reply.thought.partition("checked ")
+            looks, ticked = near(at, boxes), near(checked, boxes)
+            named = [o for o in boxes if f'"{o.label}"' in prompt]
+            wrong = [o for o in ticked if o not in named]
+            assert looks == named and wrong in ([], ticked[-1:]) and (wrong or ticked == named)
+            x, y = reply.actions[0]["position"]
+            assert any(inside(o, x, y) for o in wrong or [objects["foot0"]])
+            ends.append(bool(wrong))
+    mixture.close()
+    assert min(ends.count(True), ends.count(False)) > len(ends) / 3
+    assert min(turns.count("stuck"), turns.count("free")) > len(turns) / 5
+
+
 def near(places: str, boxes: list[SceneObject]) -> list[SceneObject]:
     """The boxes of a column that stand at these places."""
     ys = [int(y) for y in re.findall(r", (\d+)\)", places)]

@@ -80,7 +80,15 @@ class PretrainConfig:
     clip: float = 1.0
     dense_weight: float = 1.0
     skill_weights: dict[str, float] = field(
-        default_factory=lambda: {"act": 4.0, "boxes": 2.0, "mend": 2.0, "sought": 2.0, "turn": 4.0, "checked": 3.0, "tick": 3.0}
+        default_factory=lambda: {
+            "act": 4.0,
+            "boxes": 2.0,
+            "mend": 2.0,
+            "sought": 2.0,
+            "turn": 4.0,
+            "checked": 3.0,
+            "tick": 3.0,
+        }
     )
     """Weight of a skill's questions against the others, 1 where it is not named: there is one ``act`` a picture, and a
     yes or no is one token among many."""
