@@ -10,6 +10,7 @@ import numpy as np
 
 from episode import Advice, Split, screen_action
 from gui_env import content
+from gui_env.hands import say
 from gui_env.layout import across, labelled
 from gui_env.toolkit.choices import Dropdown
 from gui_env.toolkit.containers import Window
@@ -18,7 +19,7 @@ from gui_env.toolkit.desktop import Event
 from gui_env.toolkit.fonts import Font
 from gui_env.toolkit.geometry import Rect
 from gui_env.toolkit.widget import Widget
-from gui_env.world import Draw, Goal, GuiWorld, say
+from gui_env.world import Draw, Goal, GuiWorld
 
 CONFIRM: dict[Split, tuple[str, ...]] = {
     "train": (

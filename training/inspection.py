@@ -14,8 +14,8 @@ import numpy as np
 
 from episode import Action, Advice, SceneObject, Screen, Split, screen_action
 from gui_env import content
+from gui_env.hands import PAGE
 from gui_env.tasks import scroll_select, set_checkboxes
-from gui_env.world import PAGE
 from perception.questions import Question
 from policy.codecs.base import Codec, written
 from policy.context import turn_text

@@ -7,11 +7,12 @@ from typing import ClassVar
 
 from episode import Advice, Split
 from gui_env import content
+from gui_env.hands import PAGE
 from gui_env.toolkit.containers import ListBox
 from gui_env.toolkit.controls import Label
 from gui_env.toolkit.desktop import Event
 from gui_env.toolkit.geometry import Rect, box
-from gui_env.world import PAGE, Brief, Draw, Goal, GuiWorld
+from gui_env.world import Brief, Draw, Goal, GuiWorld
 
 PHRASES: dict[Split, tuple[str, ...]] = {
     "train": (

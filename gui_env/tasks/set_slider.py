@@ -7,10 +7,11 @@ from typing import ClassVar
 from episode import Advice, Split, screen_action
 from gui_env import content
 from gui_env.form import FormWorld
+from gui_env.hands import say
 from gui_env.toolkit.controls import Label, Slider
 from gui_env.toolkit.desktop import Event
 from gui_env.toolkit.geometry import box
-from gui_env.world import Brief, Draw, Goal, say
+from gui_env.world import Brief, Draw, Goal
 
 PHRASES: dict[Split, tuple[str, ...]] = {
     "train": (
