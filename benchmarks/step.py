@@ -4,8 +4,8 @@ Episodes are collected once with the shipped base (groups of eight from one star
 backward passes over all their turns, and the generation of all their replies, are timed on them: with everything
 shared, with every row on its own, and with every row on its own and transformers' own attention and cache in place of
 ours (the plain path). ``python -m benchmarks.step``. The last kind is a step of the default run: its
-episodes, its tower, embeddings and head left as they are, so that updates take the features that the rollout computed;
-the policy's own passes, without those of the base that it is held to.
+episodes, its tower, embeddings and head left as they are, so that updates take the features that the rollout computed,
+and with the passes of the base that it is held to.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -80,7 +80,7 @@ NUMBERS = itertools.count()
 
 
 @contextmanager
-def alone(vlm: VLM, what: Alone) -> Iterator[None]:
+def alone(models: Sequence[VLM], what: Alone) -> Iterator[None]:
     """Within, ``what`` is not as ours: no row is packed, no frame is equal to any other, caches are transformers'."""
 
     def unique(_: Any) -> str:
@@ -88,7 +88,8 @@ def alone(vlm: VLM, what: Alone) -> Iterator[None]:
 
     with ExitStack() as changed:
         if what != "nothing":
-            changed.enter_context(mock.patch.object(vlm.family, "packs", False))
+            for vlm in models:
+                changed.enter_context(mock.patch.object(vlm.family, "packs", False))
             changed.enter_context(mock.patch("policy.engine.frame_key", unique))
         if what in ("frames", "caches"):
             changed.enter_context(mock.patch("policy.packing.frame_key", unique))
@@ -123,13 +124,17 @@ class Clock:
         module.forward = timed
 
 
-def update(vlm: VLM, rows: Sequence[Row]) -> None:
-    """All rows as one mini-batch, forward and backward."""
+def update(vlm: VLM, rows: Sequence[Row], base: VLM | None = None) -> None:
+    """All rows as one mini-batch, forward and backward, and forward with ``base`` where there is one."""
     vlm.zero_grad()
     batches = micro_batches(rows, preset("grpo").token_budget, vlm.family)
     shown = [{frame_key(image) for i in indices for image in rows[i].images} for indices in batches]
     for number in vlm.family.sharing(shown):
-        scores = vlm(vlm.collate([rows[i] for i in batches[number]]))
+        batch = [rows[i] for i in batches[number]]
+        scores = vlm(vlm.collate(batch))
+        if base is not None:
+            with torch.no_grad():
+                base(base.collate(batch))
         scores.logps.sum().backward()
 
 
@@ -145,11 +150,12 @@ def compare(
     vlm: VLM,
     clock: Clock,
     rows: Sequence[Row],
-    work: Callable[[VLM], None],
+    work: Callable[..., None],
     turns: int,
     baselines: dict[str, tuple[VLM, Alone]],
+    bases: Mapping[VLM, VLM] | None = None,
 ) -> Iterator[Measured]:
-    """Ours and each baseline by turns."""
+    """Ours and each baseline by turns; ``bases``: what each model is held to, which ``work`` is given then."""
     ways: dict[str, tuple[VLM, Alone]] = {"ours": (vlm, "nothing"), **baselines}
     spent: dict[str, list[float]] = {name: [] for name in ways}
     shares: dict[str, float] = {}
@@ -157,8 +163,9 @@ def compare(
         for name, (model, how) in ways.items():
             clock.spent = {}
             start = time.process_time()
-            with alone(model, how):
-                work(model)
+            models = [model] if bases is None else [model, bases[model]]
+            with alone(models, how):
+                work(*models)
             spent[name].append(time.process_time() - start)
             if name == "ours":
                 shares = {k: round(v / spent[name][-1], 3) for k, v in sorted(clock.spent.items())}
@@ -204,7 +211,11 @@ def main(groups: int = 2, turns: int = 3, policy: str = "base", out: Path = Path
     config = preset("grpo")
     vlm = VLM.load(policy, bf16=config.bf16)
     with mock.patch("policy.vlm.speed_up"):  # transformers' own attention
-        plain = VLM.load(policy, bf16=config.bf16)
+        plain, plain_base = (VLM.load(policy, bf16=config.bf16) for _ in range(2))
+    bases = {vlm: VLM.load(policy, bf16=config.bf16), plain: plain_base}
+    for model, base in bases.items():
+        base.requires_grad_(False)
+        base.family.take_tower(model.family)
     codec = codec_named(config.codec)
     context = context_of(vlm, codec, config.frames, config.last_actions)
     sampling = Sampling(config.temperature, codec.max_tokens)
@@ -232,13 +243,14 @@ def main(groups: int = 2, turns: int = 3, policy: str = "base", out: Path = Path
             vlm,
             clock,
             rows,
-            partial(update, rows=rows),
+            lambda vlm, base=None, rows=rows: update(vlm, rows, base),
             turns,
             {
                 "one row a reply": (vlm, "frames"),
                 "one row a reply, frames shared": (vlm, "prompts"),
                 "plain path": (plain, "caches"),
             },
+            None if tasks else bases,
         )
         for model in (vlm, plain):
             model.eval()
