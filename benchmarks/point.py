@@ -187,7 +187,7 @@ def roofline(point: Point, rounds: int, bf16: bool) -> dict[str, Any]:
     player = Player(point, bf16)
     samples = player.samples(player.play())
     rows = [sample.row for sample in samples]
-    passes, whole = partial(update, player.vlm, rows), partial(player.learn, samples)
+    passes, whole = partial(update, player.vlm, rows=rows), partial(player.learn, samples)
     with FlopCounterMode(display=False) as computed:  # of fused attention on a CPU, as in float32, it knows nothing
         passes()
     shapes, dtype = products_of(player.vlm, passes), torch.bfloat16 if player.vlm.bf16 else torch.float32

@@ -124,7 +124,7 @@ class Clock:
         module.forward = timed
 
 
-def update(vlm: VLM, rows: Sequence[Row], base: VLM | None = None) -> None:
+def update(vlm: VLM, base: VLM | None = None, *, rows: Sequence[Row]) -> None:
     """All rows as one mini-batch, forward and backward, and forward with ``base`` where there is one."""
     vlm.zero_grad()
     batches = micro_batches(rows, preset("grpo").token_budget, vlm.family)
@@ -243,7 +243,7 @@ def main(groups: int = 2, turns: int = 3, policy: str = "base", out: Path = Path
             vlm,
             clock,
             rows,
-            lambda vlm, base=None, rows=rows: update(vlm, rows, base),
+            partial(update, rows=rows),
             turns,
             {
                 "one row a reply": (vlm, "frames"),
