@@ -18,7 +18,7 @@ SKILLS = {
     "boxes": "what to click on a form of boxes, after a look at one after the other",
     "mend": "what to click once named and checked boxes were looked at, as the look says and not the picture",
     "sought": "whether to click in a list or to scroll it, after reading the item most like the named one",
-    "turn": "which way to scroll a list on, after the look at its items",
+    "turn": "what follows from a look into a list: a click, or which way to scroll, most without a picture",
     "scrolled": "whether a list is at its top, at its end or between",
     "field": "place of the field that a caption names",
     "value": "what stands in the field that a caption names",

@@ -73,6 +73,8 @@ class Recipe:
     """Asked of one picture, those about forms of boxes and about lists (:mod:`training.inspection`) not counted."""
     copies: int = 1
     """Of the questions of a screen, how many are about typing what is quoted, without a look at the picture."""
+    turns: int = 1
+    """Asked of each screen besides: what follows from a look into a list, without a look at the picture."""
     demos: float = 0.5
     """Share of pictures that come from experts at work in a task; the others come from the galleries."""
     practice: dict[str, float] = field(
@@ -201,7 +203,8 @@ class Mixture:
         like = words and rng.random() < 0.6
         word = content.look_alike(rng, self.split, words) if like else content.label(rng, self.split)
         absent = [] if word.lower() in shown else [Question("absent", f'Where is "{word}"?', "scroll")]
-        return absent + [self._copy(rng) for _ in range(self.recipe.copies)]
+        turns = [self.inspection.imagined_list(rng) for _ in range(self.recipe.turns)]
+        return absent + turns + [self._copy(rng) for _ in range(self.recipe.copies)]
 
     def _copy(self, rng: np.random.Generator) -> Question:
         """Typing what is quoted: which of two texts, letter by letter."""

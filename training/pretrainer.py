@@ -63,7 +63,7 @@ class PretrainConfig:
     init_share: float = 0.0
     """Share of the model in ``init`` in the weights that are probed and saved: their mean with those that were trained
     forgets less than these, and here does better than either (arXiv 2109.01903; docs/log.md)."""
-    steps: int = 19200
+    steps: int = 20000
     dense_steps: int = 2000
     """Steps of dense perception alone, at the start."""
     screens: int = 8
