@@ -83,7 +83,7 @@ class Recipe:
             "gui/set-checkboxes-v0": 4.0,
             "gui/type-text-v0": 2.0,
             "gui/scroll-select-v0": 3.0,
-            "sims/push-to-zone-v0": 3.0,
+            "sims/push-to-zone-v0": 2.5,
             "sims/reach-v0": 0.5,
             "sims/touch-color-v0": 0.5,
             "sims/put-in-bowl-v0": 2.0,

@@ -39,7 +39,7 @@ PHRASES: dict[Split, tuple[str, ...]] = {
 class PushToZone(ArmWorld):
     task_id = "sims/push-to-zone-v0"
     summary = "push the named object over the table into the zone of the named colour"
-    horizon = 90
+    horizon = 120
     floors: ClassVar[dict[str, tuple[float, float]]] = {"noop": (0.0, 0.0), "random": (0.0, 0.02)}
     subgoals = (
         SubGoal("near"),
