@@ -26,8 +26,8 @@ COLLAPSE = 0.1
 WELL_FORMED = 0.5
 """Share of replies that are an action under which it is said."""
 MISMATCH = 0.03
-"""Nats, of a mean token, by which log-probs of rollout and update may differ. Rounding to bfloat16 stays below: .0002 in
-the default run, .01 where the shipped base meets pictures that it never saw and is sure of nothing."""
+"""Nats, of a mean token, by which log-probs of rollout and update may differ. Rounding to bfloat16 stays below: .0002
+in the default run, .01 where the shipped base meets pictures that it never saw and is sure of nothing."""
 HACKED = 3.0
 """Standard errors by which a reward must have risen, and success fallen, to be taken for reward hacking. It is asked
 at every step and of every term: at two, one of 20 runs of 40 steps without any trend was accused with one such term and

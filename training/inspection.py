@@ -20,9 +20,9 @@ from perception.questions import Question
 from policy.codecs.base import Codec, written
 from policy.context import turn_text
 
-ASKED = 3
+ASKED = 2
 """Questions about one form of boxes: which boxes are named differs."""
-IMAGINED = 3
+IMAGINED = 2
 """Questions about what follows from a look at one form, all of whose named boxes are imagined to be checked."""
 BLUR = 2
 """Pixels by which places that were looked at may be off, along each axis."""

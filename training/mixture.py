@@ -41,6 +41,9 @@ from sims.gallery import Gallery
 from sims.moves import BLOCK, SLACK, imagined_push, stroke
 from training.inspection import Inspection
 
+FEWEST = 3
+"""Questions about what can be seen on a screen, however many others there are."""
+
 
 class MixtureError(HandeyeError):
     """A recipe that names a task that there is not."""
@@ -70,7 +73,7 @@ class Recipe:
     """Pixels of a screen's side."""
     camera: int = 96
     questions: int = 10
-    """Asked of one picture, those about forms of boxes and about lists (:mod:`training.inspection`) not counted."""
+    """Asked of one picture."""
     copies: int = 1
     """Of the questions of a screen, how many are about typing what is quoted, without a look at the picture."""
     turns: int = 1
@@ -151,9 +154,7 @@ class Mixture:
         rng = stream(self.seed, self.split, "screen", index)
         size = (self.recipe.screen, self.recipe.screen)
         frame, objects = random_screen(int(rng.integers(2**40)), size, self.split, count)
-        questions = screen_questions(objects, size, point, rng, self.recipe.questions - self.recipe.copies - 1)
-        questions += self._blind(rng, objects) + self.inspection.questions(objects, rng)
-        return Item((View(frame, tuple(objects)),), tuple(questions))
+        return Item((View(frame, tuple(objects)),), tuple(self._about_screen(objects, size, rng, 0)))
 
     def table(self, index: int) -> Item:
         """A random still scene of the manipulation world, seen by the cameras of the tasks."""
@@ -174,16 +175,23 @@ class Mixture:
         act = Question("act", turn_text(observation["instruction"], state, did, moment.unchanged), reply)
         name, held = moment.subgoal
         done = Question("done", f"{observation['instruction']} Done: {name}?", "yes" if held else "no")
-        count = self.recipe.questions - 2
         if isinstance(embodiment, Screen):
             size = (embodiment.width, embodiment.height)
-            asked = screen_questions(objects, size, point, rng, count - self.recipe.copies - 1)
-            asked += self._blind(rng, objects) + self.inspection.questions(objects, rng)
+            asked = self._about_screen(objects, size, rng, 2)
         else:
-            body = embodiment
+            body, count = embodiment, self.recipe.questions - 2
             asked = self._about_table(observation["frames"], objects, body, rng, 2 * count // 3)
             asked += self._sums(rng, body, observation["proprio"], count - len(asked))
         return Item(_views(observation["frames"], objects), (act, done, *asked))
+
+    def _about_screen(
+        self, objects: Sequence[SceneObject], size: tuple[int, int], rng: np.random.Generator, others: int
+    ) -> list[Question]:
+        """As many as the recipe has, ``others`` counted: all rows of a batch are as long as its longest one."""
+        looks = self.inspection.questions(objects, rng)
+        blind = self._blind(rng, objects)
+        count = self.recipe.questions - others - len(looks) - len(blind)
+        return screen_questions(objects, size, point, rng, max(count, FEWEST)) + blind + looks
 
     def _about_table(
         self,
