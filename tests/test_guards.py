@@ -39,7 +39,7 @@ def test_a_fine_run_warns_of_nothing() -> None:
     [
         ("blind", line(sees__change=0.0), "do not reach the model"),
         ("blank", line(sees__blank=1.0), "single colour"),
-        ("mismatch", line(logp_difference__mean=0.02), "differ by 0.020 nats"),
+        ("mismatch", line(logp_difference__mean=0.04), "differ by 0.040 nats"),
     ],
 )
 def test_signs_of_one_step(name: str, last: dict[str, Any], says: str) -> None:

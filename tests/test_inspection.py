@@ -10,6 +10,8 @@ from policy.codecs.compact import Compact
 from tests.gui import same_start
 from training.mixture import Mixture, Recipe
 
+LOCATION = re.compile(r"<loc_\d+>")
+
 
 def test_forms_of_boxes_are_asked_about_as_the_task_asks() -> None:
     """Read again, the reply looks at boxes that are right, and clicks the last one, if it is wrong, or the button."""
@@ -58,10 +60,11 @@ def test_lists_are_asked_about_as_the_task_asks() -> None:
             assert sought in content.WORDS["train"] or content.belongs(sought.lower(), "train"), "of the other split"
             shown = [o.label for o in objects.values() if o.name.startswith(f"{holder.name}/")]
             assert same_start(sought, word) == max(same_start(sought, label) for label in shown)
-            if way and "last" in asked.question:
-                on = f"<a{way}>" in asked.question
-                assert on == (min(room[3], room[-3]) > 0) != asked.question.endswith("unchanged")
-            seen.append((way != 0, "last" in asked.question))
+            came, between = " last scroll" in asked.question, min(room[3], room[-3]) > 0
+            assert asked.question.endswith("unchanged") == (came and not between)
+            if way and came:
+                assert (f"<a{way}>" in asked.question) == between
+            seen.append((way != 0, came))
     mixture.close()
     assert all(seen.count(kind) > 2 for kind in ((True, True), (True, False), (False, True), (False, False)))
 
@@ -90,21 +93,32 @@ def test_what_follows_from_a_look_is_asked_with_the_look_given() -> None:
 
 
 def test_a_list_is_scrolled_on_and_back_where_that_did_nothing() -> None:
-    """As much of the reply as is asked for is right with what is given of it, with a picture and without."""
+    """As much of the reply as is asked for is right with what is given of it, with a picture and without a look at it."""
     mixture, ends = Mixture(Recipe(), 0), []
     for index in range(150):
-        for asked in (q for q in mixture.screen(index, (3, 8)).questions if q.skill == "turn"):
+        for asked in (q for q in mixture.screen(index, (3, 8)).questions if q.skill in ("turn", "way")):
             prompt, given = asked.question.split("\0")
             reply = Compact().parse(given + asked.answer, Screen(128, 128))
             same = reply.thought.split('"')[1] == prompt.split('"')[1]
-            way = int(reply.actions[0]["scroll"][0])
+            way, last = int(reply.actions[0]["scroll"][0]), prompt.rpartition(" last ")[2]
             assert reply.valid and reply.action.startswith("click" if same else "scroll")
-            stuck = prompt.endswith("unchanged")
-            if way and "last" in prompt:
-                assert f"<a{-way if stuck else way}>" in prompt
-            ends.append("click" if same else "back" if stuck else "on" if "last" in prompt else "first")
+            place = LOCATION.findall(given if same else last)[:2]
+            assert LOCATION.findall(given + asked.answer)[-2:] == (place or LOCATION.findall(given)[-2:])
+            if not same and place:
+                assert last.endswith(f"<a{-way}> unchanged") or last.endswith(f"<a{way}>")
+            ends.append((asked.skill, "click" if same else last[-9:] if place else "first"))
     mixture.close()
-    assert min(ends.count(end) for end in ("click", "back", "on")) > len(ends) / 5 and "first" in ends
+    told = [end.endswith("unchanged") for skill, end in ends if skill == "way" and end != "click"]
+    assert len(ends) / 6 < told.count(True) < 2 * told.count(False)
+    assert ("way", "click") in ends and ("turn", "first") in ends and ("turn", "unchanged") in ends
+
+
+def test_a_picture_has_as_many_questions_as_the_recipe_says() -> None:
+    mixture = Mixture(Recipe(questions=10), 0)
+    screens = [len(mixture.screen(index, (3, 8)).questions) for index in range(60)]
+    shown = [len(mixture.demo("gui", index).questions) for index in range(60)]
+    mixture.close()
+    assert max(screens) == 10 and max(shown) <= 12
 
 
 def near(places: str, boxes: list[SceneObject]) -> list[SceneObject]:

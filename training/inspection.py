@@ -50,7 +50,8 @@ class Inspection:
         asked = [self._click(boxes, confirm[0], checked, _named(checked, rng), rng) for _ in range(ASKED)]
         for _ in range(IMAGINED):
             named, on = _imagined(len(boxes), rng)
-            asked.append(_rest("mend", self._click(boxes, confirm[0], on, named, rng, BLUR), "click"))
+            click = self._click(boxes, confirm[0], on, named, rng, BLUR)
+            asked.append(_rest("mend", click, click.answer.index("click") + len("click")))
         return asked
 
     def _click(
@@ -92,52 +93,55 @@ class Inspection:
             absent = content.look_alike(rng, self.split, words)
             if absent.lower() not in {o.text.text.lower() for o in objects if o.text is not None}:
                 missed = [self._sought(absent, holder, items, rng) for _ in range(2)]
-                asked += missed[:1] + [_rest("turn", q, q.answer[: q.answer.rindex("<a")]) for q in missed[1:]]
+                asked += missed[:1] + [_rest("turn", q, q.answer.rindex("<a")) for q in missed[1:]]
         return asked
 
     def _sought(
         self, label: str, holder: SceneObject, items: Sequence[SceneObject], rng: np.random.Generator
     ) -> Question:
-        """Where to scroll: away from an end, that the last turn ran into or that one began at; else on as one came."""
+        """Away from an end that the last turn ran into or the episode began at; otherwise on, the way it came."""
         item = items[content.most_alike(label, [o.label for o in items])]
         offset, most = holder.state["offset"], holder.state["range"]
         ends = {-PAGE: offset == 0, PAGE: offset >= most}
         onward = int(rng.choice([n for n, end in ends.items() if not end]))
-        stuck = any(ends.values())
-        came = 0 if stuck and rng.random() < 0.5 else -onward if stuck else onward
-        return self._look(label, item.label, _middle(item), _middle(holder), onward, came, stuck, rng)
+        at_end = any(ends.values())
+        came = onward if not at_end else -onward if rng.random() < 0.5 else 0
+        unchanged = at_end and came != 0
+        return self._look(label, item.label, (_middle(item), _middle(holder)), (came, unchanged, onward), rng)
 
     def imagined_list(self, rng: np.random.Generator) -> Question:
-        """What follows from a look into a list, without a picture: a click, or a scroll on, or back where it stuck.
+        """What follows from a look into a list, given and not seen: a click, or a scroll on, or back where it stuck.
 
         Which way depends on two things together, of which neither alone tells anything: pictures, which ask it now and
-        then, did not teach it in 10,000 questions; without them 8,000 do, at a twentieth of the cost (docs/log.md).
+        then, did not teach it in some 10,000 questions; as many without one do (docs/log.md).
         """
         label = content.label(rng, self.split)
         read = label if rng.random() < 0.3 else content.look_alike(rng, self.split, [label])
         x, y = (int(v) for v in rng.integers((16, 16), (self.screen.width - 16, self.screen.height - 16)))
         item = x - int(rng.integers(16)), y + int(rng.integers(-16, 16))
-        came, stuck = int(rng.choice([-PAGE, PAGE])), bool(rng.random() < 0.5)
-        asked = self._look(label, read, item, (x, y), -came if stuck else came, came, stuck, rng)
-        return _rest("turn", asked, asked.answer[: asked.answer.rindex('"') + 1])
+        came, unchanged = int(rng.choice([-PAGE, PAGE])), bool(rng.random() < 0.5)
+        asked = self._look(label, read, (item, (x, y)), (came, unchanged, -came if unchanged else came), rng)
+        return _rest("way", asked, asked.answer.rindex('"') + 1)
 
     def _look(
         self,
         label: str,
         read: str,
-        item: tuple[int, int],
-        middle: tuple[int, int],
-        onward: int,
-        came: int,
-        stuck: bool,
+        places: tuple[tuple[int, int], tuple[int, int]],
+        course: tuple[int, bool, int],
         rng: np.random.Generator,
     ) -> Question:
-        """Where ``label`` is sought in the list around ``middle``, whose most similar ``item`` says ``read``."""
+        """Where ``label`` is sought in a list whose most similar item says ``read``.
+
+        ``places`` are the middles of that item and of the list; ``course`` is how far the last turn scrolled, 0 for not
+        at all, whether that changed nothing, and how far this one does.
+        """
+        (item, middle), (came, unchanged, onward) = places, course
         did = [self.codec.format(Advice((_scroll(middle, came),)), self.screen, False)] if came else []
         action = screen_action("click", *item) if read == label else _scroll(middle, onward)
         phrase = content.pick(rng, scroll_select.PHRASES[self.split])
         advice = Advice((action,), points=(item,), reads=read)
-        return self._asked("sought", phrase.format(label), advice, did, bool(did) and stuck)
+        return self._asked("sought", phrase.format(label), advice, did, unchanged)
 
     def _asked(
         self, skill: str, instruction: str, advice: Advice, did: Sequence[str] = (), unchanged: bool = False
@@ -165,9 +169,8 @@ def _imagined(count: int, rng: np.random.Generator) -> tuple[list[int], list[boo
     return sorted(named), [i in (*named, *others) for i in range(count)]
 
 
-def _rest(skill: str, asked: Question, upto: str) -> Question:
-    """The same question with its answer given up to the first ``upto``, that included."""
-    cut = asked.answer.index(upto) + len(upto)
+def _rest(skill: str, asked: Question, cut: int) -> Question:
+    """The same question with the first ``cut`` characters of its answer given."""
     return Question(skill, f"{asked.question}\0{asked.answer[:cut]}", asked.answer[cut:])
 
 

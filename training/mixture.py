@@ -73,11 +73,11 @@ class Recipe:
     """Pixels of a screen's side."""
     camera: int = 96
     questions: int = 10
-    """Asked of one picture."""
+    """Asked of one picture; one or two more where there would be fewer than ``FEWEST`` about what is seen."""
     copies: int = 1
     """Of the questions of a screen, how many are about typing what is quoted, without a look at the picture."""
     turns: int = 1
-    """Asked of each screen besides: what follows from a look into a list, without a look at the picture."""
+    """Of the questions of a screen, how many are about what follows from a look into a list, without a look at it."""
     demos: float = 0.5
     """Share of pictures that come from experts at work in a task; the others come from the galleries."""
     practice: dict[str, float] = field(
@@ -185,12 +185,12 @@ class Mixture:
         return Item(_views(observation["frames"], objects), (act, done, *asked))
 
     def _about_screen(
-        self, objects: Sequence[SceneObject], size: tuple[int, int], rng: np.random.Generator, others: int
+        self, objects: Sequence[SceneObject], size: tuple[int, int], rng: np.random.Generator, already: int
     ) -> list[Question]:
-        """As many as the recipe has, ``others`` counted: all rows of a batch are as long as its longest one."""
+        """What is left of the recipe's questions after ``already``: all rows of a batch are as long as the longest."""
         looks = self.inspection.questions(objects, rng)
         blind = self._blind(rng, objects)
-        count = self.recipe.questions - others - len(looks) - len(blind)
+        count = self.recipe.questions - already - len(looks) - len(blind)
         return screen_questions(objects, size, point, rng, max(count, FEWEST)) + blind + looks
 
     def _about_table(

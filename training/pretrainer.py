@@ -86,6 +86,7 @@ class PretrainConfig:
             "mend": 2.0,
             "sought": 2.0,
             "turn": 4.0,
+            "way": 2.0,
             "checked": 3.0,
             "tick": 3.0,
         }
