@@ -93,7 +93,7 @@ def test_what_follows_from_a_look_is_asked_with_the_look_given() -> None:
 
 
 def test_a_list_is_scrolled_on_and_back_where_that_did_nothing() -> None:
-    """As much of the reply as is asked for is right with what is given of it, with a picture and without a look at it."""
+    """As much of the reply as is asked for is right with what is given of it, with a look at the picture or without."""
     mixture, ends = Mixture(Recipe(), 0), []
     for index in range(150):
         for asked in (q for q in mixture.screen(index, (3, 8)).questions if q.skill in ("turn", "way")):

@@ -19,7 +19,7 @@ SKILLS = {
     "mend": "what to click once named and checked boxes were looked at, as the look says and not the picture",
     "sought": "whether to click in a list or to scroll it, after reading the item most like the named one",
     "turn": "which way to scroll a list on, after the look at its items",
-    "way": "what follows from a look into a list, as the look says and not the picture: a click, or which way to scroll",
+    "way": "what follows from a look into a list, as the look says and not the picture: to click or where to scroll",
     "scrolled": "whether a list is at its top, at its end or between",
     "field": "place of the field that a caption names",
     "value": "what stands in the field that a caption names",
