@@ -241,7 +241,7 @@ GRPO = Config(
         "gui/dismiss-popup-v0": 1.0,
         "sims/reach-v0": 0.2,
         "sims/touch-color-v0": 0.4,
-        "sims/push-to-zone-v0": 0.8,
+        "sims/push-to-zone-v0": 0.6,
         "sims/put-in-bowl-v0": 1.4,
         "sims/lift-v0": 1.0,
         "sims/press-button-v0": 0.8,
