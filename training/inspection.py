@@ -67,13 +67,10 @@ class Inspection:
         looks, ticked, wrong = set_checkboxes.look_through(checked, named)
         x, y = _middle(confirm if wrong is None else boxes[wrong])
         points, marks = (
-            tuple(_middle(boxes[i]) + rng.integers(-blur, blur + 1, 2) for i in seen) for seen in (looks, ticked)
+            tuple(tuple((_middle(boxes[i]) + rng.integers(-blur, blur + 1, 2)).tolist()) for i in seen)
+            for seen in (looks, ticked)
         )
-        advice = Advice(
-            (screen_action("click", x, y),),
-            points=tuple((int(u), int(v)) for u, v in points),
-            checked=tuple((int(u), int(v)) for u, v in marks),
-        )
+        advice = Advice((screen_action("click", x, y),), points=points, checked=marks)
         phrase = content.pick(rng, set_checkboxes.PHRASES[self.split])
         instruction = phrase.format(set_checkboxes.listed([boxes[i].label for i in named]))
         return self._asked("boxes", instruction, advice)
@@ -92,8 +89,8 @@ class Inspection:
         if words := [o.label for o in items if content.is_word(o.label)]:
             absent = content.look_alike(rng, self.split, words)
             if absent.lower() not in {o.text.text.lower() for o in objects if o.text is not None}:
-                missed = [self._sought(absent, holder, items, rng) for _ in range(2)]
-                asked += missed[:1] + [_rest("turn", q, q.answer.rindex("<a")) for q in missed[1:]]
+                whole, cut = (self._sought(absent, holder, items, rng) for _ in range(2))
+                asked += [whole, _rest("turn", cut, cut.answer.rindex("<a"))]
         return asked
 
     def _sought(

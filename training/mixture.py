@@ -154,7 +154,7 @@ class Mixture:
         rng = stream(self.seed, self.split, "screen", index)
         size = (self.recipe.screen, self.recipe.screen)
         frame, objects = random_screen(int(rng.integers(2**40)), size, self.split, count)
-        return Item((View(frame, tuple(objects)),), tuple(self._about_screen(objects, size, rng, 0)))
+        return Item((View(frame, tuple(objects)),), tuple(self._about_screen(objects, size, rng)))
 
     def table(self, index: int) -> Item:
         """A random still scene of the manipulation world, seen by the cameras of the tasks."""
@@ -177,7 +177,7 @@ class Mixture:
         done = Question("done", f"{observation['instruction']} Done: {name}?", "yes" if held else "no")
         if isinstance(embodiment, Screen):
             size = (embodiment.width, embodiment.height)
-            asked = self._about_screen(objects, size, rng, 2)
+            asked = self._about_screen(objects, size, rng, already=2)
         else:
             body, count = embodiment, self.recipe.questions - 2
             asked = self._about_table(observation["frames"], objects, body, rng, 2 * count // 3)
@@ -185,7 +185,7 @@ class Mixture:
         return Item(_views(observation["frames"], objects), (act, done, *asked))
 
     def _about_screen(
-        self, objects: Sequence[SceneObject], size: tuple[int, int], rng: np.random.Generator, already: int
+        self, objects: Sequence[SceneObject], size: tuple[int, int], rng: np.random.Generator, already: int = 0
     ) -> list[Question]:
         """What is left of the recipe's questions after ``already``: all rows of a batch are as long as the longest."""
         looks = self.inspection.questions(objects, rng)
