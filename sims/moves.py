@@ -169,25 +169,28 @@ class Push:
     opening: float
     thing: NDArray[np.float64]
     spot: NDArray[np.float64]
+    moved: NDArray[np.float64] | None
+    """What the last decision moved the tip by; None where this is the first one."""
 
 
 def imagined_push(rng: np.random.Generator) -> Push:
     """A moment of a push as :func:`stroke` would have it, without physics: the thing goes as far as the fingers do."""
     thing, spot = (np.array([*rng.uniform(-ROOM, ROOM, 2), BLOCK]) for _ in range(2))
     tip, opening = clip(rng.uniform(WORKSPACE.low, WORKSPACE.high)), float(rng.choice([0.0, 0.0, 0.5, 1.0]))
+    moved = None
     slip = 0.03 if rng.random() < 0.3 else 0.004  # a policy's own slips are larger than an expert's
     for _ in range(int(rng.integers(8))):
         intent = stroke("thing", tip, opening, thing, spot, BLOCK, SLACK)
         if intent is None or aside(thing, spot) < SLACK:
             break
         before, tip = tip, clip(tip + np.clip(intent.tip - tip, -LEAP, LEAP) + rng.normal(0.0, slip, 3))
-        opening = (intent.grip + 1) / 2
+        opening, moved = (intent.grip + 1) / 2, tip - before
         if max(before[2], tip[2]) < PUSHING:
             axis = int(np.argmax(np.abs(tip - before)[:2]))
             ahead = np.sign(tip[axis] - before[axis])
             thing = thing.copy()
             thing[axis] = ahead * max(ahead * thing[axis], ahead * tip[axis] + BLOCK + FINGER)
-    return Push(tip, opening, thing, spot)
+    return Push(tip, opening, thing, spot, moved)
 
 
 def _put_down(rig: Rig) -> Intent:

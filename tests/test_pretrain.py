@@ -217,7 +217,9 @@ def test_the_same_stroke_is_never_answered_in_two_ways() -> None:
     assert 600 < low < 2400 and sum(q.answer.endswith("open") for q in asked) > 10
     # The hand, two places, and the place and motion that follow from them: read again, it is the motion to that place.
     for q in asked[:50]:
-        hand, at = q.question.split("\0")
+        told, at = q.question.split("\0")
+        assert told.split()[0] in {"push", "slide", "move"}  # as the tasks ask
+        hand = told.split(" last ")[0]
         actions = Compact().parse(f"{at}{q.answer}", WORKSPACE).actions
         tip, to = (centre([int(n) for n in re.findall("<loc_([0-9]+)>", text)], WORKSPACE) for text in (hand, q.answer))
         assert np.abs(np.clip(to - tip, -0.15, 0.15) - np.sum(actions, axis=0)[:3]).max() < 0.0151

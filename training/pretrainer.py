@@ -87,6 +87,7 @@ class PretrainConfig:
             "sought": 2.0,
             "turn": 4.0,
             "way": 2.0,
+            "stroke": 2.0,
             "checked": 3.0,
             "tick": 3.0,
         }
