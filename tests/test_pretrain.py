@@ -245,10 +245,12 @@ def test_a_run_learns_writes_a_model_and_resumes(small: PretrainConfig, tmp_path
     pretrain(replace(small, steps=3), out)
     with pytest.raises(PretrainError, match="--resume"):
         pretrain(small, out)
+    with (out / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 4, "loss": 9.0}\n{"step": 5, "lo')  # killed after its last save, in the middle of a line
     pretrain(small, out, resume=True)
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 3, 4, 6]
-    assert all(np.isfinite(row["loss"]) for row in rows) and "heldout/act/near" in rows[-1]
+    assert all(np.isfinite(row["loss"]) and row["loss"] != 9.0 for row in rows) and "heldout/act/near" in rows[-1]
     AutoModelForImageTextToText.from_pretrained(out / "model")
     card = write_card(out, "handeye pretrain").read_text()
     assert "Held-out scores at step 6" in card and "6 of 6 steps" in card

@@ -34,7 +34,7 @@ class Journal:
     def __init__(self, config: Config, out: Path, step: int, tracker: dict[str, Any] | None) -> None:
         """``step`` is the last step of the checkpoint that the run goes on from; later lines are cut off."""
         self.out = out
-        self.lines, _ = (_cut(out / name, step) for name in (METRICS, TIMINGS))
+        self.lines, _ = (_kept(out / name, step) for name in (METRICS, TIMINGS))
         """Of ``metrics.jsonl`` so far, as many as the guards look at."""
         self.lost = step - (self.lines[-1]["step"] if self.lines else 0)
         """Steps of the checkpoint that ``metrics.jsonl`` does not reach: somebody removed or cut it."""
@@ -107,19 +107,6 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _cut(path: Path, step: int) -> list[dict[str, Any]]:
-    """Drop the lines after ``step``, which a resumed run writes again, and a last line that was cut short."""
-    kept: list[dict[str, Any]] = []
-    if not path.is_file():
-        with _writing(path):
-            path.unlink(missing_ok=True)  # a link that leads nowhere yet
-        return kept
-    for line in path.read_text("utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-            if row["step"] <= step:
-                kept.append(row)
-        except (ValueError, KeyError, TypeError):
-            break
-    write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))
-    return kept
+def _kept(path: Path, step: int) -> list[dict[str, Any]]:
+    with _writing(path):
+        return files.keep_lines(path, step)

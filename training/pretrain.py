@@ -22,6 +22,8 @@ from episode import HandeyeError
 from policy.tiny import build_tiny, extend_tiny
 from policy.vlm import model_folder
 from training import distributed
+from training.files import keep_lines
+from training.journal import METRICS
 from training.mixture import corpus
 from training.pretrainer import PretrainConfig, Pretrainer
 
@@ -77,9 +79,11 @@ def pretrain(config: PretrainConfig, out: Path, resume: bool = False) -> None:
         tensors = load_file(out / STATE)
         first, trainer.stage = (int(n) for n in tensors.pop("counters").tolist())
         trainer.load_state(tensors)
+        if distributed.rank() == 0:
+            keep_lines(out / METRICS, first)
     mean: dict[str, float] = {}
     started, cpu = time.time(), time.process_time()
-    with (out / "metrics.jsonl").open("a") as log:
+    with (out / METRICS).open("a") as log:
         for step in range(first, config.steps):
             for name, value in trainer.step(step).items():
                 if value == value:  # a batch without targets of a kind has no accuracy on it
