@@ -46,7 +46,7 @@ class Config:
 
     # --- who learns
     policy: str = "base"
-    """A model folder, or ``base``: the shipped one."""
+    """A run, checkpoint or model folder to go on from, or ``base``: the shipped one."""
     codec: str = "compact"
     """How replies are written."""
     frames: int = 1
