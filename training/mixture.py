@@ -43,6 +43,8 @@ from sims.moves import BLOCK, SLACK, imagined_push, stroke
 from sims.tasks import push_to_object, push_to_zone
 from training.inspection import Inspection
 
+BLIND = frozenset({"aim", "copy", "stroke", "way"})
+"""Skills that need no picture. Rules of many steps, and of two things of which neither alone tells anything."""
 FEWEST = 3
 """Questions about what can be seen on a screen, however many others there are."""
 
@@ -409,4 +411,4 @@ def corpus(seed: int = 0, resets: int = 150) -> list[str]:
     return texts
 
 
-__all__ = ["Item", "Mixture", "MixtureError", "Recipe", "View", "corpus", "point"]
+__all__ = ["BLIND", "Item", "Mixture", "MixtureError", "Recipe", "View", "corpus", "point"]
