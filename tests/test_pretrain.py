@@ -27,7 +27,7 @@ from sims import draw
 from sims.arm import WORKSPACE
 from training import worlds
 from training.card import write_card
-from training.mixture import DemoStream, Mixture, MixtureError, Recipe, ahead, point
+from training.mixture import BLIND, DemoStream, Mixture, MixtureError, Recipe, ahead, point
 from training.pretrain import PretrainError, pretrain
 from training.pretrainer import PretrainConfig, learning_rate_scale
 
@@ -204,6 +204,17 @@ def test_gallery_items_do_not_depend_on_the_order_in_which_they_are_asked_for() 
     np.testing.assert_array_equal(a.views[0].frame, b.views[0].frame)
     for mixture in (one, two):
         mixture.close()
+
+
+def test_what_needs_no_picture_is_asked_without_one() -> None:
+    mixture = Mixture(Recipe(), 3)
+    asked = [mixture.blind(index) for index in range(20)]
+    assert asked[7] == mixture.blind(7) != asked[8]
+    pictured = {q.skill for q in mixture.screen(0, (2, 5)).questions} - BLIND
+    mixture.close()
+    assert not any(item.views for item in asked) and pictured
+    assert {q.skill for item in asked for q in item.questions} == BLIND
+    assert all(len(item.questions) == Recipe().questions for item in asked)
 
 
 def test_the_same_stroke_is_never_answered_in_two_ways() -> None:

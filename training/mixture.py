@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import gui_env
 import sims
@@ -37,6 +36,7 @@ from perception.questions import Question, screen_questions, table_questions
 from policy.codecs.base import written
 from policy.codecs.compact import LOCATIONS, Compact, bins_of, centre, locate
 from policy.context import frame_keys, turn_text
+from sims.arm import WORKSPACE
 from sims.draw import block_names
 from sims.gallery import Gallery
 from sims.moves import BLOCK, SLACK, imagined_push, stroke
@@ -163,10 +163,16 @@ class Mixture:
     def table(self, index: int) -> Item:
         """A random still scene of the manipulation world, seen by the cameras of the tasks."""
         rng = stream(self.seed, self.split, "table", index)
-        frames, objects, proprio, body = self._gallery.sample(int(rng.integers(2**40)))
+        frames, objects, _, body = self._gallery.sample(int(rng.integers(2**40)))
         questions = self._about_table(frames, objects, body, rng, 2 * self.recipe.questions // 3)
-        questions += self._sums(rng, body, proprio, self.recipe.questions - len(questions))
+        questions += self._sums(rng, body, self.recipe.questions - len(questions))
         return Item(_views({c: frames[c] for c in body.cameras}, objects), tuple(questions))
+
+    def blind(self, index: int) -> Item:
+        """No picture, and questions that need none: half about a scroll's direction and quotes, half about the arm."""
+        rng, half = stream(self.seed, self.split, "blind", index), self.recipe.questions // 2
+        screens = [self.inspection.imagined_list(rng) for _ in range(half - 1)] + [self._copy(rng)]
+        return Item((), (*screens, *self._sums(rng, WORKSPACE, self.recipe.questions - half)))
 
     def demo(self, world: str, index: int) -> Item:
         """A moment of an expert's episode: what it would do, and questions about the same picture."""
@@ -185,7 +191,7 @@ class Mixture:
         else:
             body, count = embodiment, self.recipe.questions - 2
             asked = self._about_table(observation["frames"], objects, body, rng, 2 * count // 3)
-            asked += self._sums(rng, body, observation["proprio"], count - len(asked))
+            asked += self._sums(rng, body, count - len(asked))
         return Item(_views(observation["frames"], objects), (act, done, *asked))
 
     def _about_screen(
@@ -232,11 +238,11 @@ class Mixture:
         asked = f"{phrase.format(*texts)} type {('user', 'password')[which]}"
         return Question("copy", asked, f'type"{texts[which]}"')
 
-    def _sums(self, rng: np.random.Generator, body: Body, proprio: NDArray[np.float32], count: int) -> list[Question]:
+    def _sums(self, rng: np.random.Generator, body: Body, count: int) -> list[Question]:
         """Arithmetic without a picture, which is not learned from images alone."""
-        return [self._stroke(rng, body) if i % 4 else self._aim(rng, body, proprio) for i in range(count)]
+        return [self._stroke(rng, body) if i % 4 else self._aim(rng, body) for i in range(count)]
 
-    def _aim(self, rng: np.random.Generator, body: Body, proprio: NDArray[np.float32]) -> Question:
+    def _aim(self, rng: np.random.Generator, body: Body) -> Question:
         """From here to there, in bins."""
         low, high = np.asarray(body.low), np.asarray(body.high)
         hand, target = rng.uniform(low, high), rng.uniform(low, high)

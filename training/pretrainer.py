@@ -98,6 +98,9 @@ class PretrainConfig:
     blind_weight: float = 0.5
     """Of the questions that need no picture, which are averaged by themselves, against all others together: a twentieth
     of the tokens among those, rules were not learned in 20,000 questions that are learned in 10,000 (docs/log.md)."""
+    blind_rows: int = 8
+    """In each step of dense perception alone, rows of questions that need no picture, over all processes: the text
+    model learns its rules, many at a time and at the full rate, while the tower learns to see."""
     dense_widgets: tuple[int, int] = (6, 14)
     """Widgets on a gallery screen while perception is trained alone: as much to read as fits."""
     stages: tuple[tuple[int, int], ...] = ((1, 2), (1, 4), (2, 8), (2, 10))
@@ -254,9 +257,10 @@ class Pretrainer:
         return output, loss, accuracy
 
     def answers(self, rows: Sequence[Packed], vision: Any) -> tuple[Tensor, Tensor]:
-        """Logits [N, V], banned tokens left out, and targets [N] of all answer tokens."""
+        """Logits [N, V], banned tokens left out, and targets [N] of all answer tokens; ``vision`` of rows without pictures: None."""
         tree = pack([row.tree() for row in rows], self.vlm.family).to(self.vlm.device)
-        _, logits = self.vlm.answers(tree, mm_encoder_outputs={"image": vision})
+        images = {} if vision is None else {"mm_encoder_outputs": {"image": vision}}
+        _, logits = self.vlm.answers(tree, **images)
         return logits.masked_fill(self.vlm.bans, BANNED), tree.targets
 
     def language(self, items: list[Item], vision: Any) -> tuple[Tensor, dict[str, float]]:
@@ -285,7 +289,11 @@ class Pretrainer:
         output, loss, metrics = self.vision(items)
         loss = loss * config.dense_weight
         metrics["dense/loss"] = float(loss.detach())
-        if not dense_only:
+        if dense_only:
+            ranks, count = distributed.world_size(), config.blind_rows
+            items = [self.mixture.blind(step * count + i) for i in range(distributed.rank(), count, ranks)]
+            output = None
+        if items:
             answer_loss, accuracy = self.language(items, output)
             loss = loss + answer_loss
             metrics |= accuracy
