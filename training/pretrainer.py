@@ -257,7 +257,10 @@ class Pretrainer:
         return output, loss, accuracy
 
     def answers(self, rows: Sequence[Packed], vision: Any) -> tuple[Tensor, Tensor]:
-        """Logits [N, V], banned tokens left out, and targets [N] of all answer tokens; ``vision`` of rows without pictures: None."""
+        """Logits [N, V], banned tokens left out, and targets [N] of all answer tokens.
+
+        ``vision``: of the rows' pictures, None where they have none.
+        """
         tree = pack([row.tree() for row in rows], self.vlm.family).to(self.vlm.device)
         images = {} if vision is None else {"mm_encoder_outputs": {"image": vision}}
         _, logits = self.vlm.answers(tree, **images)
