@@ -97,8 +97,8 @@ class PretrainConfig:
     yes or no is one token among many."""
     blind_weight: float = 0.5
     """Of the questions that need no picture, which are averaged by themselves, against all others together, where they
-    would be a twentieth of the tokens. So what ``blind_rows`` taught was kept; it taught no rule by itself (docs/log.md).
-    """
+    would be a twentieth of the tokens. So what ``blind_rows`` taught was kept; by itself it taught no rule
+    (docs/log.md)."""
     blind_rows: int = 8
     """In each step of dense perception alone, rows of questions that need no picture, over all processes: the text
     model learns its rules, many at a time and at the full rate, while the tower learns to see."""
