@@ -214,10 +214,9 @@ class Pretrainer:
 
     def items(self, mixture: Mixture, step: int, widgets: tuple[int, int], demos: float) -> list[Item]:
         """This process's share of step ``step``; the draw depends on the step alone."""
-        config, ranks, rank = self.config, distributed.world_size(), distributed.rank()
-        items = []
+        config, items = self.config, []
         for world, total in (("gui", config.screens), ("sims", config.tables)):
-            for slot in range(rank, total, ranks):
+            for slot in distributed.share(total):
                 index = step * total + slot
                 if np.random.default_rng([config.seed, step, slot, total]).random() < demos:
                     items.append(mixture.demo(world, index))
@@ -293,10 +292,9 @@ class Pretrainer:
         output, loss, metrics = self.vision(items)
         loss = loss * config.dense_weight
         metrics["dense/loss"] = float(loss.detach())
-        if dense_only:
-            ranks, count = distributed.world_size(), config.blind_rows
-            items = [self.mixture.blind(step * count + i) for i in range(distributed.rank(), count, ranks)]
-            output = None
+        if dense_only:  # the pictures are for the heads alone
+            rows = config.blind_rows
+            items, output = [self.mixture.blind(step * rows + i) for i in distributed.share(rows)], None
         if items:
             answer_loss, accuracy = self.language(items, output)
             loss = loss + answer_loss
