@@ -26,8 +26,9 @@ from policy.tiny import TinyShape
 from sims import draw
 from sims.arm import WORKSPACE
 from training import worlds
+from training.blind import BLIND, Blind
 from training.card import write_card
-from training.mixture import BLIND, DemoStream, Mixture, MixtureError, Recipe, ahead, point
+from training.mixture import DemoStream, Mixture, MixtureError, Recipe, ahead, point
 from training.pretrain import PretrainError, pretrain
 from training.pretrainer import PretrainConfig, learning_rate_scale
 
@@ -208,8 +209,8 @@ def test_gallery_items_do_not_depend_on_the_order_in_which_they_are_asked_for() 
 
 def test_what_needs_no_picture_is_asked_without_one() -> None:
     mixture = Mixture(Recipe(), 3)
-    asked = [mixture.blind(index) for index in range(20)]
-    assert asked[7] == mixture.blind(7) != asked[8]
+    asked = [mixture.unseen(index) for index in range(20)]
+    assert asked[7] == mixture.unseen(7) != asked[8]
     pictured = {q.skill for q in mixture.screen(0, (2, 5)).questions} - BLIND
     mixture.close()
     assert not any(item.views for item in asked) and pictured
@@ -219,9 +220,8 @@ def test_what_needs_no_picture_is_asked_without_one() -> None:
 
 def test_the_same_stroke_is_never_answered_in_two_ways() -> None:
     """What cannot be told from the text must not decide the answer; and all of a push is asked about."""
-    mixture, rng = Mixture(Recipe(), 0), np.random.default_rng(0)
-    asked = [mixture._stroke(rng, WORKSPACE) for _ in range(3000)]
-    mixture.close()
+    blind, rng = Blind(Compact(), "train"), np.random.default_rng(0)
+    asked = [blind.stroke(rng, WORKSPACE) for _ in range(3000)]
     answers: dict[str, str] = {}
     assert all(answers.setdefault(q.question, q.answer) == q.answer for q in asked)
     low = sum("<loc_1>shut" in q.question for q in asked)

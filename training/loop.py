@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def train(config: Config, out: Path, resume: Path | None = None, *, stop_at: int
     if resume is not None and not _nothing_saved(resume):
         checkpoint.find(resume)  # before any rank is started
     else:
-        checkpoint.vouch(model_folder(config.policy))  # before anything is written or started
+        config = replace(config, policy=_start(config.policy))  # before anything is written or started
         if is_first_process():
             (begin_folder if resume is None else write_config)(config, out)
         resume = None  # killed before its first checkpoint: all of it again
@@ -56,6 +57,15 @@ def resumed(resume: Path) -> tuple[Config, Path]:
         return read_config(resume), resume
     found = checkpoint.find(resume)
     return checkpoint.load_config(found), found.parent.parent
+
+
+def _start(policy: str) -> str:
+    """The model that a run begins from, to be found again by a resumed one wherever it is resumed.
+
+    Of a run the model of its newest checkpoint: that run may go on, but this one's start stays what it was.
+    """
+    found = model_folder(policy if policy == "base" else checkpoint.model_folder(Path(policy)))
+    return policy if policy == "base" else str(found.absolute())
 
 
 def _nothing_saved(run: Path) -> bool:

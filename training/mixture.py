@@ -24,27 +24,21 @@ from episode import (
     SceneObject,
     Screen,
     Split,
-    chunk_of,
     nearest,
     screen_action,
     stream,
 )
 from gui_env import content
 from gui_env.gallery import random_screen
-from gui_env.tasks import login_form, type_text
 from perception.questions import Question, screen_questions, table_questions
 from policy.codecs.base import written
-from policy.codecs.compact import LOCATIONS, Compact, bins_of, centre, locate
+from policy.codecs.compact import LOCATIONS, Compact, locate
 from policy.context import frame_keys, turn_text
 from sims.arm import WORKSPACE
-from sims.draw import block_names
 from sims.gallery import Gallery
-from sims.moves import BLOCK, SLACK, imagined_push, stroke
-from sims.tasks import push_to_object, push_to_zone
+from training.blind import Blind
 from training.inspection import Inspection
 
-BLIND = frozenset({"aim", "copy", "stroke", "way"})
-"""Skills that need no picture. Rules of many steps, and of two things of which neither alone tells anything."""
 FEWEST = 3
 """Questions about what can be seen on a screen, however many others there are."""
 
@@ -140,6 +134,7 @@ class Mixture:
                 )
         self.recipe, self.seed, self.split = recipe, seed, split
         self.codec = Compact()
+        self.blind = Blind(self.codec, split)
         self.inspection = Inspection(self.codec, Screen(recipe.screen, recipe.screen), split)
         self._gallery = Gallery(recipe.camera, split)
         self._demos = {
@@ -165,14 +160,14 @@ class Mixture:
         rng = stream(self.seed, self.split, "table", index)
         frames, objects, _, body = self._gallery.sample(int(rng.integers(2**40)))
         questions = self._about_table(frames, objects, body, rng, 2 * self.recipe.questions // 3)
-        questions += self._sums(rng, body, self.recipe.questions - len(questions))
+        questions += self.blind.sums(rng, body, self.recipe.questions - len(questions))
         return Item(_views({c: frames[c] for c in body.cameras}, objects), tuple(questions))
 
-    def blind(self, index: int) -> Item:
+    def unseen(self, index: int) -> Item:
         """No picture, and questions that need none: half about a scroll's direction and quotes, half about the arm."""
         rng, half = stream(self.seed, self.split, "blind", index), self.recipe.questions // 2
-        screens = [self.inspection.imagined_list(rng) for _ in range(half - 1)] + [self._copy(rng)]
-        return Item((), (*screens, *self._sums(rng, WORKSPACE, self.recipe.questions - half)))
+        screens = [self.inspection.imagined_list(rng) for _ in range(half - 1)] + [self.blind.copy(rng)]
+        return Item((), (*screens, *self.blind.sums(rng, WORKSPACE, self.recipe.questions - half)))
 
     def demo(self, world: str, index: int) -> Item:
         """A moment of an expert's episode: what it would do, and questions about the same picture."""
@@ -191,7 +186,7 @@ class Mixture:
         else:
             body, count = embodiment, self.recipe.questions - 2
             asked = self._about_table(observation["frames"], objects, body, rng, 2 * count // 3)
-            asked += self._sums(rng, body, count - len(asked))
+            asked += self.blind.sums(rng, body, count - len(asked))
         return Item(_views(observation["frames"], objects), (act, done, *asked))
 
     def _about_screen(
@@ -222,65 +217,7 @@ class Mixture:
         word = content.look_alike(rng, self.split, words) if like else content.label(rng, self.split)
         absent = [] if word.lower() in shown else [Question("absent", f'Where is "{word}"?', "scroll")]
         turns = [self.inspection.imagined_list(rng) for _ in range(self.recipe.turns)]
-        return absent + turns + [self._copy(rng) for _ in range(self.recipe.copies)]
-
-    def _copy(self, rng: np.random.Generator) -> Question:
-        """Typing what is quoted: which of two texts, letter by letter."""
-        texts = [content.label(rng, self.split).lower(), content.secret(rng)]
-        if rng.random() < 0.3:
-            texts.reverse()
-        which = int(rng.integers(2))
-        if rng.random() < 0.4:
-            phrase = content.pick(rng, type_text.PHRASES[self.split])
-            asked = phrase.format(text=texts[0], label=content.label(rng, self.split))
-            return Question("copy", f"{asked} type", f'type"{texts[0]}"')
-        phrase = content.pick(rng, login_form.PHRASES[self.split])
-        asked = f"{phrase.format(*texts)} type {('user', 'password')[which]}"
-        return Question("copy", asked, f'type"{texts[which]}"')
-
-    def _sums(self, rng: np.random.Generator, body: Body, count: int) -> list[Question]:
-        """Arithmetic without a picture, which is not learned from images alone."""
-        return [self._stroke(rng, body) if i % 4 else self._aim(rng, body) for i in range(count)]
-
-    def _aim(self, rng: np.random.Generator, body: Body) -> Question:
-        """From here to there, in bins."""
-        low, high = np.asarray(body.low), np.asarray(body.high)
-        hand, target = rng.uniform(low, high), rng.uniform(low, high)
-        if rng.random() < 0.5:
-            hand = np.clip(target + rng.normal(0, 0.05, 3), low, high)
-        state = self.codec.observe(np.array([*hand, rng.random(), rng.random() < 0.2], np.float32), body)
-        move = self.codec.format(Advice(tuple(chunk_of(body, (target - hand).tolist(), 1.0))), body, thought=False)
-        # The answer begins where the thought would have ended; the gripper is not part of the sum.
-        return Question("aim", f"{state}\0at{locate(target, body)}", move.removesuffix("open"))
-
-    def _stroke(self, rng: np.random.Generator, body: Body) -> Question:
-        """How to go on pushing, given where hand, thing and goal are: an axis to choose, and a way around the thing.
-
-        In the words of the tasks: what was learned of bare numbers does not hold behind an instruction (docs/log.md).
-        """
-        while True:
-            moment = imagined_push(rng)
-            # Decided from what the text says, so that the same text never asks for two things.
-            tip, thing, spot = (centre(bins_of(p, body), body) for p in (moment.tip, moment.thing, moment.spot))
-            intent = stroke("thing", tip, moment.opening, thing, spot, BLOCK, SLACK)
-            if intent is not None:
-                break
-        state = self.codec.observe(np.array([*tip, moment.opening, 0.0], np.float32), body)
-        did = []
-        if moment.moved is not None:  # the gripper is as the last decision left it
-            last = chunk_of(body, moment.moved.tolist(), 2 * moment.opening - 1)
-            did = [self.codec.format(Advice(tuple(last)), body, False)]
-        asked = turn_text(self._push(rng), state, did)
-        actions = chunk_of(body, (intent.tip - tip).tolist(), intent.grip)
-        x, y, z = (float(v) for v in intent.tip)
-        answer = self.codec.format(Advice(tuple(actions), points=((x, y, z),)), body, True)
-        return Question("stroke", f"{asked}\0at{locate(thing, body)}{locate(spot, body)}", answer.removeprefix("at"))
-
-    def _push(self, rng: np.random.Generator) -> str:
-        """An instruction to push one thing into a zone or next to another thing."""
-        (color, kind), (goal, other) = block_names(rng, 2, self.split, push_to_object.KINDS)
-        task, end = (push_to_zone, "zone") if rng.random() < 0.5 else (push_to_object, other)
-        return content.pick(rng, task.PHRASES[self.split]).format(f"{color} {kind}", f"{goal} {end}")
+        return absent + turns + [self.blind.copy(rng) for _ in range(self.recipe.copies)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,4 +354,4 @@ def corpus(seed: int = 0, resets: int = 150) -> list[str]:
     return texts
 
 
-__all__ = ["BLIND", "Item", "Mixture", "MixtureError", "Recipe", "View", "corpus", "point"]
+__all__ = ["Item", "Mixture", "MixtureError", "Recipe", "View", "corpus", "point"]

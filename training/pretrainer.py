@@ -20,8 +20,9 @@ from policy.packing import ROOT, PrefixTree, pack
 from policy.tiny import TinyShape
 from policy.vlm import BANNED, VLM
 from training import distributed
+from training.blind import BLIND
 from training.dense_heads import DenseHeads
-from training.mixture import BLIND, Item, Mixture, Recipe
+from training.mixture import Item, Mixture, Recipe
 from training.muon import Muon
 
 
@@ -294,7 +295,7 @@ class Pretrainer:
         metrics["dense/loss"] = float(loss.detach())
         if dense_only:  # the pictures are for the heads alone
             rows = config.blind_rows
-            items, output = [self.mixture.blind(step * rows + i) for i in distributed.share(rows)], None
+            items, output = [self.mixture.unseen(step * rows + i) for i in distributed.share(rows)], None
         if items:
             answer_loss, accuracy = self.language(items, output)
             loss = loss + answer_loss

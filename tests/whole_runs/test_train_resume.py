@@ -15,11 +15,9 @@ from transformers import AutoModelForImageTextToText
 from policy.families import ModelError
 from policy.tiny import SMALLEST, build_tiny
 from policy.vlm import VLM, quick_bf16
-from tests.fake_worlds import Strip
 from tests.run_helpers import TEXTS, debug, lines, strip, weights
 from training import checkpoint, record, worlds
 from training.checkpoint import CheckpointError
-from training.commands import train as command
 from training.config import PRESETS, Config, ConfigError
 from training.loop import Interrupted, resumed, train
 
@@ -64,8 +62,7 @@ def test_debug_in_both_worlds_interrupted_and_resumed_is_bit_identical(model: Pa
 def test_a_run_begins_where_another_ended(model: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     train(strip(model, steps=1), first)
-    options = f"--tasks {Strip.task_id} --ranks 1 --steps 1 --eval-episodes 0 --world-timeout 0"
-    command.run(["debug", "--policy", str(first), "--out", str(second), *options.split()])
+    train(strip(first, steps=1), second)
     began = Path(json.loads((second / "config.json").read_text())["policy"])
     assert began == checkpoint.model_folder(first).absolute()  # which stays what it is if that run goes on
     saved = second / "checkpoints" / "step-000000" / "model" / "model.safetensors"

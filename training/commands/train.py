@@ -55,13 +55,6 @@ def run(argv: list[str]) -> dict[str, Any]:
     config = replace(
         args.config, imports=(*args.config.imports, *(m for m in args.imports if m not in args.config.imports))
     )
-    if Path(config.policy).exists() and config.policy != "base":
-        start = Path(config.policy)
-        if not resume:  # of a run the model itself: the run may go on, but this one's start stays what it was
-            from training import checkpoint
-
-            start = checkpoint.model_folder(start)
-        config = replace(config, policy=str(start.absolute()))  # resumed from anywhere, it is read again
     if folder and args.out and args.out.resolve() != folder.resolve():
         raise UsageError(f"a resumed run goes on in its own folder {folder}: leave out --out {args.out}")
     out = folder or args.out or Path("runs") / f"{config.preset}-{time.strftime('%Y%m%d-%H%M%S')}"
