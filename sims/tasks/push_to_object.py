@@ -17,7 +17,8 @@ from sims.setting import Point, Setting
 from sims.world import ArmWorld
 
 KINDS = ("cube", "cylinder")
-NEAR = 0.07
+NEAR = 0.09
+"""From above: a hand that rises to go around the object stays near, or the way that leads on would cost progress."""
 GAP = 0.015
 """Metres between two objects (as between cylinders of their width) that are next to each other."""
 INTO = 0.01
@@ -79,7 +80,7 @@ class PushToObject(ArmWorld):
         target, other = self.rig.where(setting.target), self.rig.where(setting.goal)
         start = self._between(setting.thing(setting.target).position, setting.thing(setting.goal).position)
         return {
-            "near": beside or float(np.linalg.norm(target - self.rig.tip)) < NEAR,
+            "near": beside or aside(target, self.rig.tip) < NEAR,
             "nearer": beside or self._between(target, other) < start - 0.02,
             "halfway": beside or self._between(target, other) < start / 2,
             "beside": beside,

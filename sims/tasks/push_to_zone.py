@@ -18,7 +18,8 @@ from sims.setting import Point, Setting
 from sims.world import ArmWorld
 
 KINDS = ("cube", "cylinder")
-NEAR = 0.07
+NEAR = 0.09
+"""From above: a hand that rises to go around the object stays near, or the way that leads on would cost progress."""
 INSIDE = 0.035
 """How far the object's centre may be from the zone's: all of a cylinder, but for a sliver, is then inside."""
 LOW, HIGH = (-ROOM, -ROOM, 0.0), (ROOM, ROOM, 0.0)
@@ -80,7 +81,7 @@ class PushToZone(ArmWorld):
         setting, missing, inside = self.rig.setting, self._missing(), self._inside()
         start = aside(np.array(setting.thing(setting.target).position), self.rig.where(setting.goal))
         return {
-            "near": inside or float(np.linalg.norm(self.rig.where(setting.target) - self.rig.tip)) < NEAR,
+            "near": inside or aside(self.rig.where(setting.target), self.rig.tip) < NEAR,
             "nearer": inside or missing < start - 0.02,
             "halfway": inside or missing < start / 2,
             "in_zone": inside,
