@@ -321,6 +321,25 @@ def test_progress_adds_up_and_endings_are_named(task_id: str) -> None:
     world.close()
 
 
+@pytest.mark.parametrize("task_id", TASKS)
+def test_the_experts_way_never_costs_progress(task_id: str) -> None:
+    """What a sub-goal takes back on the right way is paid to whoever does not go it: a policy learned to stay put."""
+    world = make(task_id)
+    for seed in range(6):
+        _, info = world.reset(seed=seed)
+        over = False
+        while not over:
+            before = info["subgoals"]
+            for action in world.expert().actions:
+                _, terminated, truncated, info = world.advance(action)
+                over = terminated or truncated
+                if over:
+                    break
+            lost = [name for name, held in before.items() if held and not info["subgoals"][name]]
+            assert not lost, f"seed {seed}: the expert's decision loses {lost}"
+    world.close()
+
+
 def expert_successes(world: World, seeds: range, split: Split, codec: Codec) -> int:
     total = 0
     for seed in seeds:
