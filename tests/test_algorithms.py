@@ -11,7 +11,6 @@ import pytest
 
 from episode import ControlStep, Decision, Generation, Outcome, Task, Trajectory
 from training.algorithms import ALGORITHMS, UnknownAlgorithm, algorithm
-from training.batch import progress_of
 from training.config import Config
 from training.metrics import step_metrics
 from training.rewards import RewardWeights, score
@@ -21,16 +20,11 @@ CONFIG = Config(reward={"task": 1.0}, gamma=0.5)
 
 
 def decision(
-    reward: float,
-    key: Hashable = None,
-    roles: Sequence[str] = ("act",),
-    steps: int = 1,
-    progress: float = 0.0,
-    **more: Any,
+    reward: float, key: Hashable = None, roles: Sequence[str] = ("act",), steps: int = 1, **more: Any
 ) -> Decision:
     """A turn of ``steps`` control steps, the last of which pays ``reward``; each role says two tokens."""
     said = [Generation(np.zeros(3, np.int32), np.zeros(2, np.int32), (), "", role=role) for role in roles]
-    paid = [ControlStep(None, {"task": reward if j + 1 == steps else 0.0}, progress, 0.0) for j in range(steps)]
+    paid = [ControlStep(None, {"task": reward if j + 1 == steps else 0.0}, 0.0, 0.0) for j in range(steps)]
     return Decision({}, said, "", "", True, "", paid, steps, {}, state_key=key, **more)
 
 
@@ -66,25 +60,6 @@ def test_gigpo_adds_the_step_term_by_hand() -> None:
     wanted = [[[2, 2], [1, 1]], [[-2, -2], [-1, -1]], [[0, 0]], [[0, 0]]]
     for mine, theirs in zip(got, wanted, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
-
-
-def test_gigpo_progress_compares_decisions_at_equal_progress_by_hand() -> None:
-    # Returns 1 and 0: ±1. At progress 0: G = 1/8, 1/4, 0, 0 of mean 3/32 and deviation .10364. At 1/2: 1/2 and 1, ∓1.
-    # The step term counts twice.
-    got = credited(
-        "gigpo_progress",
-        episode(decision(0), decision(0, progress=0.5), decision(0, progress=0.5), decision(1, progress=1)),
-        episode(decision(0), decision(0)),
-    )
-    steps = (np.array([1 / 8, 1 / 4, 0, 0]) - 3 / 32) / 0.10364
-    np.testing.assert_allclose([d[0] for d in got[0]], [*(1 + 2 * steps[:2]), -1, 3], atol=1e-3)
-    np.testing.assert_allclose([d[0] for d in got[1]], -1 + 2 * steps[2:], atol=1e-3)
-
-
-def test_progress_before_the_first_decision_is_what_its_first_step_began_with() -> None:
-    first, idle = decision(0, steps=2), decision(0, steps=0)
-    first.steps = [ControlStep(None, {"subgoal": 0.25}, 0.75, 0.0), ControlStep(None, {"subgoal": -0.5}, 0.25, 0.0)]
-    assert progress_of([episode(first, idle, decision(1, progress=1))]) == [0.5, 0.25, 0.25]
 
 
 def test_gigpo_with_all_keys_distinct_is_grpo() -> None:

@@ -19,7 +19,6 @@ from training.batch import (
     assign_replies,
     everyones,
     owners,
-    progress_of,
     returns_of,
     rewards_of,
     sampled_of,
@@ -89,9 +88,6 @@ class GroupRelative:
     step_weight: float = 0.0
     """ω of the step term (GiGPO)."""
     step_norm: Norm = "mean_std"
-    step_key: Literal["state", "progress"] = "state"
-    """What decisions of a step group have in common, beside their start: the state in which they were taken, or its
-    progress, where states hardly ever come twice."""
     critic: bool = False
     expert: bool = False
     direct: bool = False
@@ -107,19 +103,13 @@ class GroupRelative:
         step_returns = discounted_returns(rewards_of(trajectories), steps, episodes, config.gamma)
         for decision, value in zip((d for t in trajectories for d in t.decisions), step_returns, strict=True):
             decision.ret = float(value)
-        keys = (
-            progress_of(trajectories)
-            if self.step_key == "progress"
-            else [d.state_key for t in trajectories for d in t.decisions]
-        )
-        groups = [t.group for t in trajectories]  # which never split over ranks
         advantages = group_advantage(
             returns_of(trajectories, config),
-            groups,
+            [t.group for t in trajectories],  # groups never split over ranks
             episodes,
             norm=self.norm,
             step_returns=step_returns,
-            step_groups=[(groups[i], key) for i, key in zip(episodes, keys, strict=True)],
+            step_groups=[(t.group, d.state_key) for t in trajectories for d in t.decisions],
             step_norm=self.step_norm,
             step_weight=self.step_weight,
         )
@@ -244,9 +234,6 @@ ALGORITHMS: dict[str, Algorithm] = {
     ),
     "gigpo": GroupRelative(
         "GRPO and a step term over equal states (arXiv 2505.10978)", step_weight=1.0, needs=(Keyed,)
-    ),
-    "gigpo_progress": GroupRelative(
-        "as gigpo, with a step term of twice the weight over equal progress", step_weight=2.0, step_key="progress"
     ),
     "ppo": ActorCritic("value head and generalised advantage estimation over turns (arXiv 1707.06347)"),
     "ppo_turn": ActorCritic(

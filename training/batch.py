@@ -62,20 +62,6 @@ def steps_of(trajectories: Sequence[Trajectory]) -> NDArray[np.int64]:
     return np.array([len(d.steps) for t in trajectories for d in t.decisions], np.int64)
 
 
-def progress_of(trajectories: Sequence[Trajectory]) -> list[float]:
-    """[M] progress Φ in the state in which every decision was taken."""
-    found = []
-    for trajectory in trajectories:
-        first = next((step for decision in trajectory.decisions for step in decision.steps), None)
-        paid = sum(first.terms.get(term, 0.0) for term in ("task", "subgoal")) if first else 0.0
-        # Success is paid 1 besides, and then no other decision stands at what this one began with.
-        now = first.progress - paid if first else 0.0
-        for decision in trajectory.decisions:
-            found.append(round(now, 6))
-            now = decision.steps[-1].progress if decision.steps else now
-    return found
-
-
 def returns_of(trajectories: Sequence[Trajectory], config: Config) -> NDArray[np.float64]:
     """[N] undiscounted return of every scored episode, at its task's scale."""
     weights = RewardWeights(**config.reward)
