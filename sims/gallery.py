@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episode import Body, Frame, SceneObject, Split, stream
-from sims.arm import FLOOR, STROKE, WORKSPACE
+from sims.arm import FLOOR, STROKE, WORKSPACE, clip
 from sims.draw import TABLE_HIGH, TABLE_LOW, button, choice, scatter, zone
 from sims.engine import mujoco
 from sims.look import BLOCKS, COLORS, allowed, draw_bowl, draw_cameras, draw_look, paint
@@ -14,6 +14,9 @@ from sims.render import Eye
 from sims.scene import MOUNTS, Outlines, build, describe, pose
 from sims.setting import Point, Setting, Thing
 from sims.things import BOWL_RIM
+
+HAND = 0.02
+"""From the middle of the closed fingers to their outermost corner, in metres, and a little more."""
 
 
 class Gallery:
@@ -46,7 +49,8 @@ class Gallery:
         things = self._markers(rng, looks) if rng.random() < 0.35 else self._table(rng, looks)
         held = ""
         blocks = [t for t in things if t.kind in BLOCKS]
-        tip, opening = self._tip(rng, things), float(rng.random())
+        opening = float(rng.random()) if rng.random() < 0.6 else 0.0
+        tip = self._tip(rng, things, opening)
         if blocks and rng.random() < 0.25:
             thing = blocks[0]
             held, opening = thing.name, thing.radius / STROKE
@@ -95,18 +99,28 @@ class Gallery:
             blocks.append(Thing(f"{color} {kind}", kind, color, paint(color, looks), (x, y, radius), yaw, radius))
         return under + blocks
 
-    def _tip(self, rng: np.random.Generator, things: list[Thing]) -> Point:
-        """Anywhere, or near one of the things, as it is in the middle of a task; never low inside another thing."""
+    def _tip(self, rng: np.random.Generator, things: list[Thing], opening: float) -> Point:
+        """Anywhere, or over or beside one of the things, where the hand hides it; never low inside another thing."""
         for _ in range(20):
             tip = rng.uniform([-0.21, -0.21, FLOOR], [0.21, 0.21, 0.29])
-            if rng.random() < 0.4:
-                near = np.array(things[rng.integers(len(things))].position)
-                tip = near + rng.normal(0.0, [0.03, 0.03, 0.04])
-            tip = np.clip(tip, [*WORKSPACE.low[:2], FLOOR], WORKSPACE.high)
-            gaps = [np.hypot(*(tip[:2] - t.position[:2])) for t in things if t.kind not in ("marker", "zone")]
-            if tip[2] > 0.07 or not gaps or min(gaps) > 0.09:
+            if rng.random() < 0.7:
+                blocks = [t for t in things if t.kind in BLOCKS]
+                among = blocks if blocks and rng.random() < 0.7 else things
+                near = np.array(among[rng.integers(len(among))].position)
+                tip = near + rng.normal(0.0, 0.045, 3)
+                if near[2] < 0.03 and rng.random() < 0.8:  # on the table: as low as one pushes, or passes over it
+                    tip[2] = rng.uniform(FLOOR, 0.03) if rng.random() < 0.5 else rng.uniform(0.07, 0.13)
+            tip = clip(tip)
+            standing = [t for t in things if t.kind not in ("marker", "zone")]
+            room = [np.hypot(*(tip[:2] - t.position[:2])) - _width(t) for t in standing]
+            if tip[2] > 0.07 or min(room, default=1.0) > HAND + opening * STROKE:
                 break
         return float(tip[0]), float(tip[1]), float(tip[2])
+
+
+def _width(thing: Thing) -> float:
+    """From the middle of a thing to its outermost corner."""
+    return BOWL_RIM if thing.kind == "bowl" else 1.42 * thing.radius
 
 
 def _colors(rng: np.random.Generator) -> list[str]:

@@ -84,13 +84,31 @@ def test_gallery_is_repeatable_and_sees_what_it_names() -> None:
         again, scene_again, _, _ = gallery.sample(seed)
         assert scene == scene_again
         assert all(np.array_equal(frames[c], again[c]) and frames[c].shape == (96, 96, 3) for c in ("top", "front"))
-        assert proprio.shape == (5,) and (proprio[:3] >= body.low).all() and (proprio[:3] <= body.high).all()
+        low, high = np.float32(body.low), np.float32(body.high)
+        assert proprio.shape == (5,) and (proprio[:3] >= low).all() and (proprio[:3] <= high).all()
         kinds |= {o.kind for o in scene}
         held = [o for o in scene if o.state.get("held")]
         assert bool(held) == bool(proprio[4])
         assert all(np.linalg.norm(np.array(o.position) - proprio[:3]) < 0.01 for o in held)
     assert kinds == {"cube", "ball", "cylinder", "marker", "bowl", "zone", "button", "gripper"}
     gallery.close()
+
+
+def test_the_gallery_shows_the_hand_over_things_and_low_beside_them() -> None:
+    gallery, over, beside = Gallery(96, "train"), 0, 0
+    for seed in range(400):
+        setting, held = gallery._draw(seed)
+        blocks = [t for t in setting.things if t.kind in ("cube", "cylinder", "ball") and t.name != held]
+        tip, gap = (
+            setting.start,
+            min((np.hypot(*np.subtract(t.position, setting.start)[:2]) for t in blocks), default=1),
+        )
+        over += gap < 0.03 and 0.07 < tip[2] < 0.13
+        beside += gap < 0.08 and tip[2] < 0.035
+        # Not inside: the fingers are 1 cm to either side, a block is 17.5 mm at least.
+        assert tip[2] > 0.07 or gap > 0.03
+    gallery.close()
+    assert over > 12 and beside > 12, (over, beside)
 
 
 def test_colours_survive_drawing() -> None:
