@@ -84,7 +84,7 @@ def test_gallery_is_repeatable_and_sees_what_it_names() -> None:
         again, scene_again, _, _ = gallery.sample(seed)
         assert scene == scene_again
         assert all(np.array_equal(frames[c], again[c]) and frames[c].shape == (96, 96, 3) for c in ("top", "front"))
-        low, high = np.float32(body.low), np.float32(body.high)
+        low, high = np.array(body.low, np.float32), np.array(body.high, np.float32)
         assert proprio.shape == (5,) and (proprio[:3] >= low).all() and (proprio[:3] <= high).all()
         kinds |= {o.kind for o in scene}
         held = [o for o in scene if o.state.get("held")]
