@@ -101,17 +101,17 @@ class Gallery:
 
     def _tip(self, rng: np.random.Generator, things: list[Thing], opening: float) -> Point:
         """Anywhere, or over or beside one of the things, where the hand hides it; never low inside another thing."""
+        blocks = [t for t in things if t.kind in BLOCKS]
+        standing = [t for t in things if t.kind not in ("marker", "zone")]
         for _ in range(20):
             tip = rng.uniform([-0.21, -0.21, FLOOR], [0.21, 0.21, 0.29])
             if rng.random() < 0.7:
-                blocks = [t for t in things if t.kind in BLOCKS]
                 among = blocks if blocks and rng.random() < 0.7 else things
                 near = np.array(among[rng.integers(len(among))].position)
                 tip = near + rng.normal(0.0, 0.045, 3)
                 if near[2] < 0.03 and rng.random() < 0.8:  # on the table: as low as one pushes, or passes over it
                     tip[2] = rng.uniform(FLOOR, 0.03) if rng.random() < 0.5 else rng.uniform(0.07, 0.13)
             tip = clip(tip)
-            standing = [t for t in things if t.kind not in ("marker", "zone")]
             room = [np.hypot(*(tip[:2] - t.position[:2])) - _width(t) for t in standing]
             if tip[2] > 0.07 or min(room, default=1.0) > HAND + opening * STROKE:
                 break

@@ -209,8 +209,8 @@ def test_gallery_items_do_not_depend_on_the_order_in_which_they_are_asked_for() 
 
 def test_what_needs_no_picture_is_asked_without_one() -> None:
     mixture = Mixture(Recipe(), 3)
-    asked = [mixture.unseen(index) for index in range(20)]
-    assert asked[7] == mixture.unseen(7) != asked[8]
+    asked = [mixture.pictureless(index) for index in range(20)]
+    assert asked[7] == mixture.pictureless(7) != asked[8]
     pictured = {q.skill for q in mixture.screen(0, (2, 5)).questions} - BLIND
     mixture.close()
     assert not any(item.views for item in asked) and pictured

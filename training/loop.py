@@ -40,8 +40,9 @@ def train(config: Config, out: Path, resume: Path | None = None, *, stop_at: int
     """
     if resume is not None and not _nothing_saved(resume):
         checkpoint.find(resume)  # before any rank is started
+        config = replace(config, policy=_start(config.policy, begins=False))
     else:
-        config = replace(config, policy=_start(config.policy))  # before anything is written or started
+        config = replace(config, policy=_start(config.policy, begins=True))  # before anything is written or started
         if is_first_process():
             (begin_folder if resume is None else write_config)(config, out)
         resume = None  # killed before its first checkpoint: all of it again
@@ -59,12 +60,15 @@ def resumed(resume: Path) -> tuple[Config, Path]:
     return checkpoint.load_config(found), found.parent.parent
 
 
-def _start(policy: str) -> str:
-    """The model that a run begins from, to be found again by a resumed one wherever it is resumed.
+def _start(policy: str, begins: bool) -> str:
+    """The model that a run began from, to be found again by a resumed one wherever it is resumed.
 
-    Of a run the model of its newest checkpoint: that run may go on, but this one's start stays what it was.
+    Where the run only begins, of a run the model of its newest checkpoint: that run may go on, but this one's start
+    stays what it was.
     """
-    found = model_folder(policy if policy == "base" else checkpoint.model_folder(Path(policy)))
+    found = Path(policy)
+    if begins:
+        found = model_folder(policy if policy == "base" else checkpoint.model_folder(found))
     return policy if policy == "base" else str(found.absolute())
 
 

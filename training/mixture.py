@@ -163,7 +163,7 @@ class Mixture:
         questions += self.blind.sums(rng, body, self.recipe.questions - len(questions))
         return Item(_views({c: frames[c] for c in body.cameras}, objects), tuple(questions))
 
-    def unseen(self, index: int) -> Item:
+    def pictureless(self, index: int) -> Item:
         """No picture, and questions that need none: half about a scroll's direction and quotes, half about the arm."""
         rng, half = stream(self.seed, self.split, "blind", index), self.recipe.questions // 2
         screens = [self.inspection.imagined_list(rng) for _ in range(half - 1)] + [self.blind.copy(rng)]

@@ -295,7 +295,7 @@ class Pretrainer:
         metrics["dense/loss"] = float(loss.detach())
         if dense_only:  # the pictures are for the heads alone
             rows = config.blind_rows
-            items, output = [self.mixture.unseen(step * rows + i) for i in distributed.share(rows)], None
+            items, output = [self.mixture.pictureless(step * rows + i) for i in distributed.share(rows)], None
         if items:
             answer_loss, accuracy = self.language(items, output)
             loss = loss + answer_loss

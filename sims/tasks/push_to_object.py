@@ -18,7 +18,7 @@ from sims.world import ArmWorld
 
 KINDS = ("cube", "cylinder")
 NEAR = 0.09
-"""From above: a hand that rises to go around the object stays near, or the way that leads on would cost progress."""
+"""Metres, from above: a hand that rises to go around the object stays near, or the way on would cost progress."""
 GAP = 0.015
 """Metres between two objects (as between cylinders of their width) that are next to each other."""
 INTO = 0.01

@@ -19,7 +19,7 @@ from sims.world import ArmWorld
 
 KINDS = ("cube", "cylinder")
 NEAR = 0.09
-"""From above: a hand that rises to go around the object stays near, or the way that leads on would cost progress."""
+"""Metres, from above: a hand that rises to go around the object stays near, or the way on would cost progress."""
 INSIDE = 0.035
 """How far the object's centre may be from the zone's: all of a cylinder, but for a sliver, is then inside."""
 LOW, HIGH = (-ROOM, -ROOM, 0.0), (ROOM, ROOM, 0.0)
