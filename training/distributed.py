@@ -242,9 +242,10 @@ def _worker(index: int, ranks: int, folder: str, asked: Path, fn: Callable[..., 
     # Loopback by name: the host's own name may not resolve.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     torch.set_num_threads(1)
-    _join_group(f"file://{folder}/rendezvous", index, ranks)
     outcome: Any
     try:
+        # Joining too: another rank may have joined, and given up, before this one is through.
+        _join_group(f"file://{folder}/rendezvous", index, ranks)
         outcome = fn(*args)
     except (HandeyeError, KeyboardInterrupt) as error:
         outcome = error
