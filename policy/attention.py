@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from policy.elementwise import normed, precision, rotated
+
 NAME = "handeye"
 LOWEST = -1e30
 """Additive mask value; float32's minimum would become −inf in bfloat16 and turn fully masked rows into NaN."""
@@ -131,8 +133,7 @@ def _spread(whole: Tensor, branch: Branch, part: Tensor) -> None:
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    device = v.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else v.dtype
+    device, dtype = v.device.type, precision(v)
     q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
     with torch.autocast(device, enabled=False):
         branches = _BRANCHES.get()
@@ -173,11 +174,9 @@ def _vision_forward(
     self: Any, hidden_states: Tensor, cu_seqlens: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any
 ) -> Tensor:
     """Vision attention over runs of equally sized images at once; a run is one matrix product."""
-    from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_vision
-
     total = hidden_states.shape[0]
-    q, k, v = self.qkv(hidden_states).reshape(total, 3, self.num_heads, -1).permute(1, 0, 2, 3).unbind(0)
-    q, k = apply_rotary_pos_emb_vision(q, k, *position_embeddings)
+    q, k, v = self.qkv(hidden_states).view(total, 3, self.num_heads, -1).unbind(1)
+    q, k = (rotated(t, *position_embeddings, t.dtype) for t in (q, k))
     lengths = (cu_seqlens[1:] - cu_seqlens[:-1]).tolist()
     parts, start, image = [], 0, 0
     while image < len(lengths):
@@ -195,15 +194,54 @@ def _vision_forward(
     return self.proj(torch.cat(parts) if len(parts) > 1 else parts[0])  # type: ignore[no-any-return]
 
 
+def _text_forward(
+    self: Any,
+    hidden_states: Tensor,
+    position_embeddings: tuple[Tensor, Tensor],
+    attention_mask: Tensor | None,
+    past_key_values: Any = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Text attention whose queries and keys are normed and rotated in few passes, and kept as they are multiplied."""
+    shape = (*hidden_states.shape[:-1], -1, self.head_dim)
+    dtype = precision(hidden_states)
+
+    def stands(projection: nn.Module, norm: Any) -> Tensor:
+        x = projection(hidden_states).view(shape)
+        return rotated(x, *position_embeddings, dtype, norm.weight, norm.variance_epsilon).transpose(1, 2)
+
+    q, k = stands(self.q_proj, self.q_norm), stands(self.k_proj, self.k_norm)
+    v = self.v_proj(hidden_states).view(shape).transpose(1, 2)
+    if past_key_values is not None:
+        k, v = past_key_values.update(k, v, self.layer_idx)
+    out, _none = attention(self, q, k, v, attention_mask, self.scaling)
+    return self.o_proj(out.reshape(*shape[:-2], -1)), None
+
+
+def _patch_forward(self: Any, hidden_states: Tensor) -> Tensor:
+    """Patches [N, C·t·p·p] as tokens: the convolution, whose stride is its kernel, is one matrix product."""
+    return F.linear(hidden_states, self.proj.weight.flatten(1), self.proj.bias)
+
+
+def _norm_forward(self: Any, hidden_states: Tensor) -> Tensor:
+    return normed(hidden_states, self.weight, self.variance_epsilon, precision(hidden_states))
+
+
 def speed_up(model: nn.Module) -> None:
-    """Give a Qwen3-VL the batched attention; other models keep transformers' own."""
+    """Give a Qwen3-VL the quick attention and norms; other models keep transformers' own."""
     from transformers import Qwen3VLForConditionalGeneration
 
     if not isinstance(model, Qwen3VLForConditionalGeneration):
         return
     model.set_attn_implementation(NAME)
+    patches = model.model.visual.patch_embed
+    patches.forward = MethodType(_patch_forward, patches)
     for block in model.model.visual.blocks:
         block.attn.forward = MethodType(_vision_forward, block.attn)
+    for layer in model.model.language_model.layers:
+        layer.self_attn.forward = MethodType(_text_forward, layer.self_attn)
+        for norm in (layer.input_layernorm, layer.post_attention_layernorm):
+            norm.forward = MethodType(_norm_forward, norm)
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, attention)

@@ -122,10 +122,11 @@ class Engine:
         keep = keep and vlm.family.packs
         asked = [prompts[i] for i in first]
         told = [symbols(prompt.ids, prompt.images, vlm.family) for prompt in asked] if keep else []
-        state, place = self._begin(asked, told)
         kept: dict[int, tuple[Layers, int, torch.Tensor]] | None = {} if keep else None
         drawn = torch.from_numpy(uniforms).to(vlm.device)
-        ids, logps = self._decode(state, [place[n] for n in which], sampling, drawn, kept)
+        with vlm.precision():  # entered once, so that weights are brought to it once, and not for each token
+            state, place = self._begin(asked, told)
+            ids, logps = self._decode(state, [place[n] for n in which], sampling, drawn, kept)
         vlm.train(was_training)
         found = [
             self._generation(prompt, images, row_ids, row_logps, sampling)
