@@ -9,6 +9,7 @@ dozen, over pieces that stay in the processor's cache. The results agree with th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -53,7 +54,7 @@ def _apply(x: Tensor, weight: Tensor | None, eps: float, turn: Turn | None, dtyp
     if torch.is_grad_enabled():
         out: Tensor = _Elementwise.apply(flat, weight, eps, turn, dtype)  # type: ignore[no-untyped-call]
     else:  # the bookkeeping of a graph takes as long as one token a row does
-        out = _computed(flat, weight, eps, turn, dtype)[0]
+        out = _computed(flat, weight, eps, turn, dtype)
     return out.view(x.shape)
 
 
@@ -64,58 +65,67 @@ class _Elementwise(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor | None, eps: float, turn: Turn | None, dtype: torch.dtype
     ) -> Tensor:
-        out, scale = _computed(x, weight, eps, turn, dtype)
-        ctx.save_for_backward(x, weight, scale, *(turn or (None, None)))
-        return out
+        ctx.save_for_backward(x, weight, *(turn or (None, None)))
+        ctx.eps = eps
+        return _computed(x, weight, eps, turn, dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, scale, cos, sin = ctx.saved_tensors
+        x, weight, cos, sin = ctx.saved_tensors
         d_x = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         d_weight = None if weight is None else torch.zeros_like(weight)
-        for piece in _pieces(x):
-            grad = grads[0][piece].float()
-            if cos is not None:
-                grad = _turned(grad, cos[piece], sin[piece], -1)
+        for d_x_i, grad, x_i, cos_i, sin_i in _pieces(d_x, grads[0], x, cos, sin):
+            grad = grad.float()
+            if cos_i is not None:
+                grad = _turned(grad, cos_i, sin_i, -1)
             if weight is not None and d_weight is not None:
-                unit = x[piece] * scale[piece]
+                x_i = x_i.float()
+                scale = _scale(x_i, ctx.eps)
+                unit = x_i * scale
                 both = grad * unit
                 d_weight += both.sum((0, 1))
                 along = torch.matmul(both, weight.float()).div_(-x.shape[-1])[..., None]
                 # Not in place from the first on: a gradient in float32 may be somebody else's too.
-                grad = (grad * weight).addcmul_(unit, along).mul_(scale[piece])
-            d_x[piece] = grad
+                grad = (grad * weight).addcmul_(unit, along).mul_(scale)
+            d_x_i.copy_(grad)
         return d_x, d_weight, None, None, None
 
 
-def _computed(
-    x: Tensor, weight: Tensor | None, eps: float, turn: Turn | None, dtype: torch.dtype
-) -> tuple[Tensor, Tensor | None]:
-    """The result in ``dtype``, and what the norm multiplied by, [N, H, 1]."""
+def _computed(x: Tensor, weight: Tensor | None, eps: float, turn: Turn | None, dtype: torch.dtype) -> Tensor:
+    cos, sin = turn or (None, None)
+    if x.numel() <= PIECE:
+        return _piece(x, weight, eps, cos, sin).to(dtype)
     out = torch.empty(x.shape, dtype=dtype, device=x.device)
-    scale = None if weight is None else torch.empty(*x.shape[:-1], 1, device=x.device)
-    for piece in _pieces(x):
-        y = x[piece].float()
-        if weight is not None and scale is not None:
-            length = torch.linalg.vector_norm(y, dim=-1, keepdim=True)
-            torch.rsqrt(length.square_().div_(x.shape[-1]).add_(eps), out=scale[piece])
-            y = (y * scale[piece]).mul_(weight)
-        if turn is not None:
-            y = _turned(y, turn[0][piece], turn[1][piece], 1)
-        out[piece] = y
-    return out, scale
+    for out_i, x_i, cos_i, sin_i in _pieces(out, x, cos, sin):
+        out_i.copy_(_piece(x_i, weight, eps, cos_i, sin_i))
+    return out
 
 
-def _pieces(x: Tensor) -> Iterator[slice]:
-    """Of the rows of [N, H, D]; all of them on a GPU, which has nothing to gain by it."""
-    count = max(1, PIECE // (x.shape[1] * x.shape[2])) if x.device.type == "cpu" else max(1, len(x))
-    return (slice(start, start + count) for start in range(0, len(x), count))
+def _pieces(first: Tensor, *others: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """Rows of tensors [N, ...] that are worked on together; all of them on a GPU, which has nothing to gain by it."""
+    count = max(1, PIECE // first[0].numel()) if len(first) and first.device.type == "cpu" else max(1, len(first))
+    parts = (repeat(None) if t is None else torch.split(t, count) for t in (first, *others))
+    return zip(*parts, strict=False)
+
+
+def _piece(x: Tensor, weight: Tensor | None, eps: float, cos: Tensor | None, sin: Tensor | None) -> Tensor:
+    """Normed and turned, in float32."""
+    x = x.float()
+    if weight is not None:
+        x = (x * _scale(x, eps)).mul_(weight)
+    return x if cos is None or sin is None else _turned(x, cos, sin, 1)
+
+
+def _scale(x: Tensor, eps: float) -> Tensor:
+    """What an RMS norm multiplies by."""
+    length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor, way: int) -> Tensor:
     """By the angles (1) or back again (-1); float32."""
-    half = x.shape[-1] // 2
     out = x * cos
-    out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-way)
-    out[..., half:].addcmul_(x[..., :half], sin[..., half:], value=way)
+    (x_a, x_b), (out_a, out_b), (sin_a, sin_b) = x.chunk(2, -1), out.chunk(2, -1), sin.chunk(2, -1)
+    out_a.addcmul_(x_b, sin_a, value=-way)
+    out_b.addcmul_(x_a, sin_b, value=way)
     return out
