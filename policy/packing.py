@@ -32,7 +32,7 @@ DENSE = 2048
 """Tokens of a packed row up to which all pairs may be computed: they are kept for the backward pass."""
 PIECE = 256
 """Tokens that attend together, at most, branch by branch: the first of them are paired with the last in vain."""
-OVERHEAD = 10_000
+OVERHEAD = 20_000
 """Pairs of tokens that could attend in the time that a branch of its own takes besides."""
 
 
