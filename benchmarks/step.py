@@ -2,8 +2,8 @@
 
 Episodes are collected once with the shipped base (groups of eight from one start); then the update's forward and
 backward passes over all their turns, and the generation of all their replies, are timed on them: with everything
-shared, with every row on its own, and with every row on its own and transformers' own attention and cache in place of
-ours (the plain path). ``python -m benchmarks.step``. The last kind is a step of the default run: its
+shared, with every row on its own, and with every row on its own and transformers' own attention, norms and cache in
+place of ours (the plain path). ``python -m benchmarks.step``. The last kind is a step of the default run: its
 episodes, its tower, embeddings and head left as they are, so that updates take the features that the rollout computed,
 and with the passes of the base that it is held to.
 """
@@ -155,7 +155,10 @@ def compare(
     baselines: dict[str, tuple[VLM, Alone]],
     bases: Mapping[VLM, VLM] | None = None,
 ) -> Iterator[Measured]:
-    """Ours and each baseline by turns, after one that does not count; ``bases``: what each model is held to, which ``work`` is given then."""
+    """Ours and each baseline by turns, after one that does not count.
+
+    ``bases``: what each model is held to, which ``work`` is given then.
+    """
     ways: dict[str, tuple[VLM, Alone]] = {"ours": (vlm, "nothing"), **baselines}
     spent: dict[str, list[float]] = {name: [] for name in ways}
     shares: dict[str, float] = {}
@@ -166,7 +169,7 @@ def compare(
             models = [model] if bases is None else [model, bases[model]]
             with alone(models, how):
                 work(*models)
-            if turn == 0:  # kernels are compiled for shapes that are new to them: once a run, whose steps are many
+            if turn == 0:  # kernels are compiled for new shapes: once a run, whose steps are many
                 continue
             spent[name].append(time.process_time() - start)
             if name == "ours":
@@ -212,12 +215,11 @@ def main(groups: int = 2, turns: int = 3, policy: str = "base", out: Path = Path
     torch.set_num_threads(1)
     config = preset("grpo")
     vlm = VLM.load(policy, bf16=config.bf16)
-    with mock.patch("policy.vlm.speed_up"):  # transformers' own attention
+    with mock.patch("policy.vlm.speed_up"):  # transformers' own attention and norms
         plain, plain_base = (VLM.load(policy, bf16=config.bf16) for _ in range(2))
     bases = {vlm: VLM.load(policy, bf16=config.bf16), plain: plain_base}
-    for model, base in bases.items():
+    for base in bases.values():
         base.requires_grad_(False)
-        base.family.take_tower(model.family)
     codec = codec_named(config.codec)
     context = context_of(vlm, codec, config.frames, config.last_actions)
     sampling = Sampling(config.temperature, codec.max_tokens)
@@ -236,6 +238,7 @@ def main(groups: int = 2, turns: int = 3, policy: str = "base", out: Path = Path
             for model in (vlm, plain):
                 model.freeze_vision()
                 model.freeze_embeddings()
+                bases[model].family.take_tower(model.family)  # which takes none that learns
         episodes = collect(VLMAgent(vlm, codec, context, sampling), specs, batch=config.batch)
         rows = [row_of(e, d, i) for e in episodes for d in e.decisions for i in range(len(d.generations))]
         for model in (vlm, plain):

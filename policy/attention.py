@@ -1,10 +1,11 @@
-"""Attention that is quick on a CPU, registered with transformers under the name ``handeye``.
+"""Attention that is quick on a CPU, registered with transformers under the name ``handeye``; what speeds up a Qwen3-VL.
 
-Three things cost tiny models their time on a CPU. Torch's fused attention is quick in float32 without a mask, and slow
+Four things cost tiny models their time on a CPU. Torch's fused attention is quick in float32 without a mask, and slow
 with one in its backward pass, in bfloat16 and for one token a row: plain matrix products are taken there. Qwen3-VL's
 vision tower attends image by image in a Python loop: it takes all images of a size at once. And the mask of a long
-packed row pairs tokens that do not see each other: there attention goes branch by branch. The results agree with the
-stock ones within rounding (tests/test_vlm.py, tests/test_packing.py).
+packed row pairs tokens that do not see each other: there attention goes branch by branch. Norms and
+rotary positions take more passes over memory than they need: :mod:`policy.elementwise` has theirs. The results agree
+with the stock ones within rounding (tests/test_vlm.py, tests/test_packing.py).
 """
 
 from __future__ import annotations
@@ -206,21 +207,21 @@ def _text_forward(
     shape = (*hidden_states.shape[:-1], -1, self.head_dim)
     dtype = precision(hidden_states)
 
-    def stands(projection: nn.Module, norm: Any) -> Tensor:
+    def placed(projection: nn.Module, norm: Any) -> Tensor:
         x = projection(hidden_states).view(shape)
         return rotated(x, *position_embeddings, dtype, norm.weight, norm.variance_epsilon).transpose(1, 2)
 
-    q, k = stands(self.q_proj, self.q_norm), stands(self.k_proj, self.k_norm)
+    q, k = placed(self.q_proj, self.q_norm), placed(self.k_proj, self.k_norm)
     v = self.v_proj(hidden_states).view(shape).transpose(1, 2)
     if past_key_values is not None:
         k, v = past_key_values.update(k, v, self.layer_idx)
-    out, _none = attention(self, q, k, v, attention_mask, self.scaling)
-    return self.o_proj(out.reshape(*shape[:-2], -1)), None
+    out, weights = attention(self, q, k, v, attention_mask, self.scaling)
+    return self.o_proj(out.reshape(*shape[:-2], -1)), weights
 
 
 def _patch_forward(self: Any, hidden_states: Tensor) -> Tensor:
     """Patches [N, C·t·p·p] as tokens: the convolution, whose stride is its kernel, is one matrix product."""
-    return F.linear(hidden_states, self.proj.weight.flatten(1), self.proj.bias)
+    return F.linear(hidden_states.to(self.proj.weight.dtype), self.proj.weight.flatten(1), self.proj.bias)
 
 
 def _norm_forward(self: Any, hidden_states: Tensor) -> Tensor:
@@ -228,7 +229,11 @@ def _norm_forward(self: Any, hidden_states: Tensor) -> Tensor:
 
 
 def speed_up(model: nn.Module) -> None:
-    """Give a Qwen3-VL the quick attention and norms; other models keep transformers' own."""
+    """Give a Qwen3-VL the quick attention and norms; other models keep transformers' own.
+
+    The norm before the head keeps its own too: critics read what it returns, in float32. On GPUs all of this is as
+    right, and unmeasured.
+    """
     from transformers import Qwen3VLForConditionalGeneration
 
     if not isinstance(model, Qwen3VLForConditionalGeneration):

@@ -124,7 +124,7 @@ class Engine:
         told = [symbols(prompt.ids, prompt.images, vlm.family) for prompt in asked] if keep else []
         kept: dict[int, tuple[Layers, int, torch.Tensor]] | None = {} if keep else None
         drawn = torch.from_numpy(uniforms).to(vlm.device)
-        with vlm.precision():  # entered once, so that weights are brought to it once, and not for each token
+        with vlm.precision():  # entered once: trained weights are brought to it once, not for each token
             state, place = self._begin(asked, told)
             ids, logps = self._decode(state, [place[n] for n in which], sampling, drawn, kept)
         vlm.train(was_training)
