@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -79,6 +81,34 @@ def test_our_own_errors_come_through_and_nobody_is_left_waiting(capfd: pytest.Ca
     assert "Traceback" not in capfd.readouterr().err  # of the rank that lost the other
     with pytest.raises(RankFailed, match=r"rank 1 \(exit code 9\) died"):
         launch(fails, ("dies",), 2)
+
+
+class GivesUpEarly:
+    """Rank 1 has given up before rank 0 has joined, which fails with what gloo raises then."""
+
+    def __init__(self) -> None:
+        self.says = "the mend is this"
+
+    def __setstate__(self, state: dict[str, str]) -> None:  # in each rank, before it joins
+        self.__dict__.update(state)
+
+        def join(rendezvous: str, index: int, ranks: int) -> None:
+            if index == 0:
+                outcome = Path(rendezvous.removeprefix("file://")).parent / "outcome-1"
+                while not outcome.exists():
+                    time.sleep(0.01)
+                raise RuntimeError("Connection closed by peer")
+
+        distributed._join_group = join  # type: ignore[assignment]
+
+    def __call__(self) -> None:
+        raise Foreseen(self.says)
+
+
+def test_a_rank_that_loses_another_while_joining_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Foreseen, match="the mend is this"):
+        launch(GivesUpEarly(), (), 2)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_core_a_rank() -> None:
