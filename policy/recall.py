@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from policy.elementwise import precision
 from policy.packing import Columns, bucket, common
 from policy.vlm import VLM
 
@@ -84,10 +85,7 @@ class Roomy(DynamicLayer):  # type: ignore[no-untyped-call]
         self._whole: tuple[Tensor, ...] = ()
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        device = key_states.device.type
-        new: tuple[Tensor, ...] = (key_states, value_states)
-        if torch.is_autocast_enabled(device):
-            new = tuple(part.to(torch.get_autocast_dtype(device)) for part in new)
+        new = tuple(part.to(precision(part)) for part in (key_states, value_states))
         if not self.is_initialized:
             self.lazy_initialization(*new)
         stands, length = self.get_seq_length(), self.get_seq_length() + key_states.shape[2]
