@@ -18,12 +18,9 @@ class Metrics:
 
     width: int
     height: int
+    scale: float
     font: Font
     bold: Font
-
-    @property
-    def scale(self) -> float:
-        return math.sqrt(min(self.width, self.height) / 128)
 
     def px(self, units: float) -> int:
         """``units`` pixels of a 128 × 128 screen, on this one."""
@@ -57,4 +54,4 @@ def metrics(width: int, height: int, rng: np.random.Generator) -> Metrics:
     """Measures for a screen; letters vary by a fifth: 10 to 12 pixels on the smallest screen."""
     scale = math.sqrt(min(width, height) / 128)
     size = round(int(rng.integers(10, 13)) * scale)
-    return Metrics(width, height, Font(size), Font(size, bold=True))
+    return Metrics(width, height, scale, Font(size), Font(size, bold=True))

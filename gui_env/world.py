@@ -220,11 +220,11 @@ class GuiWorld(Hands, gym.Env[Observation, Action]):
 
     def _park(self, rng: np.random.Generator) -> None:
         """The pointer starts where it hides nothing that answers."""
+        taken = [s.rect for w in self.desk.order for s in self.desk.placed(self.desk.windows[w])[1:]]
         for _ in range(20):
             x, y = int(rng.integers(self.width)), int(rng.integers(self.height))
             near = Rect(x - 1, y - 1, x + self.m.pointer, y + self.m.pointer)
-            spots = [s for w in self.desk.order for s in self.desk.placed(self.desk.windows[w])[1:]]
-            if not any(s.rect.meets(near) for s in spots):
+            if not any(rect.meets(near) for rect in taken):
                 self.desk.pointer = (x, y)
                 return
         self.desk.pointer = (self.width - 4, self.height - 4)
@@ -234,8 +234,8 @@ class GuiWorld(Hands, gym.Env[Observation, Action]):
         if not 0 <= index < len(SCREEN_KINDS):
             raise WorldError(f"kind {index} is no screen action: make actions with episode.screen_action")
         kind = SCREEN_KINDS[index]
-        notches = np.clip(np.asarray(action["scroll"]), -NOTCHES, NOTCHES)
-        until = self.desk.clock + self.desk.act({**action, "scroll": notches, "text": action["text"][:MAX_TEXT]})
+        notches = min(max(int(action["scroll"][0]), -NOTCHES), NOTCHES)
+        until = self.desk.clock + self.desk.act({**action, "scroll": (notches,), "text": action["text"][:MAX_TEXT]})
         self._run(until)
         if kind == "done" and self.desk.timers:
             self._run(max(t[0] for t in self.desk.timers))

@@ -16,7 +16,7 @@ def ink_of(text: SceneObject, size: tuple[int, int], bold: bool) -> NDArray[np.f
     assert run is not None
     font = Font(int(run.height), bold)
     page = np.zeros((size[1], size[0]), np.float32)
-    mask = text_mask(font, run.text)[..., 0]
+    mask = text_mask(font, run.text)[:, ::3]
     top = round(run.y + font.cap / 2) - font.ascent
     left = int(run.edges[0])
     part = page[max(top, 0) : top + mask.shape[0], left : left + mask.shape[1]]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from random import Random
 
-import numpy as np
 import tyro
 
 from benchmarks.peers.meter import Meter
@@ -31,11 +31,10 @@ class Options:
 
 
 def stepping(options: Options) -> Stepping:
-    world, rng = Patient(split="train", size=(options.side, options.side)), np.random.default_rng(0)
+    world, rng = Patient(split="train", size=(options.side, options.side)), Random(0)
 
     def click() -> Action:
-        x, y = rng.integers(options.side, size=2)
-        return screen_action("click", int(x), int(y))
+        return screen_action("click", rng.randrange(options.side), rng.randrange(options.side))
 
     return Stepping(world, click, options.seconds)
 

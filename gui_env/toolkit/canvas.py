@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episode import Frame
-from gui_env.toolkit.fonts import Caption, Mask, text_mask
+from gui_env.toolkit.fonts import Caption, Mask, mask_of, text_mask
 from gui_env.toolkit.geometry import Rect
 
 Color = tuple[int, int, int]
@@ -38,6 +38,8 @@ class Canvas:
 
     def __init__(self, width: int, height: int) -> None:
         self.pixels: Frame = np.zeros((height, width, 3), np.uint8)
+        self.rows = self.pixels.reshape(height, -1)
+        """The same memory, [h, 3·w]."""
         self.clip = Rect(0, 0, width, height)
 
     def fill(self, rect: Rect, top: Color, bottom: Color | None = None) -> None:
@@ -45,36 +47,42 @@ class Canvas:
         r = rect.clip(self.clip)
         if r.empty:
             return
-        area = self.pixels[r.y0 : r.y1, r.x0 : r.x1]
-        # Channel by channel: numpy is several times slower over an innermost axis of three.
         if bottom is None or bottom == top:
-            area[..., 0], area[..., 1], area[..., 2] = top
+            self.rows[r.y0 : r.y1, 3 * r.x0 : 3 * r.x1] = _row(top, r.x1 - r.x0)
         else:
+            # All rows of a part, which is then copied beside itself: the fewer pieces, the quicker.
+            area, done = self.rows[r.y0 : r.y1, 3 * r.x0 : 3 * r.x1], min(24, 3 * r.width)
             colors = ramp(top, bottom, rect.height)[r.y0 - rect.y0 : r.y1 - rect.y0]
-            for channel in range(3):
-                area[..., channel] = colors[..., channel]
+            area[:, :done] = colors.repeat(done // 3, axis=1).reshape(r.height, done)
+            while done < area.shape[1]:
+                more = min(done, area.shape[1] - done)
+                area[:, done : done + more] = area[:, :more]
+                done += more
 
     def shade(self, rect: Rect, share: float) -> None:
         """Everything in ``rect`` moved towards black by ``share``: dimming, shadows."""
         r = rect.clip(self.clip)
         if not r.empty:
-            area = self.pixels[r.y0 : r.y1, r.x0 : r.x1]
+            area = self.rows[r.y0 : r.y1, 3 * r.x0 : 3 * r.x1]
             area[...] = np.multiply(area, round(256 * (1 - share)), dtype=np.uint16) >> 8
 
     def mask(self, mask: Mask, x: int, y: int, color: Color | NDArray[np.uint8]) -> None:
         """``color`` (or a column of colours, [h, 1, 3]) laid through ``mask`` with its top left corner at x, y."""
-        height, width = mask.shape[:2]
+        height, width = len(mask), mask.shape[1] // 3
         c = self.clip
         x0, y0, x1, y1 = max(x, c.x0), max(y, c.y0), min(x + width, c.x1), min(y + height, c.y1)
         if x1 <= x0 or y1 <= y0:
             return
-        area = self.pixels[y0:y1, x0:x1]
-        part = mask[y0 - y : y1 - y, x0 - x : x1 - x]
+        area = self.rows[y0:y1, 3 * x0 : 3 * x1]
+        part = mask[y0 - y : y1 - y, 3 * (x0 - x) : 3 * (x1 - x)]
         if isinstance(color, np.ndarray):
-            color = color[y0 - y : y1 - y]
-        soft = np.subtract(color, area, dtype=np.float32)
+            row = color[y0 - y : y1 - y].repeat(x1 - x0, axis=1).reshape(y1 - y0, -1)
+        else:
+            row = _row(color, x1 - x0)
+        under = area.astype(np.float32)
+        soft = row - under
         soft *= part
-        soft += area
+        soft += under
         soft += 0.5
         area[...] = soft
 
@@ -90,13 +98,16 @@ class Canvas:
         if not rect.meets(self.clip):
             return
         upper, lower = corners(rect.width, radius)
-        colors = ramp(top, top if bottom is None else bottom, rect.height)
-        self.mask(upper, rect.x0, rect.y0, colors[:radius])
-        self.mask(lower, rect.x0, rect.y1 - radius, colors[-radius:])
         middle = rect.inset(0, radius)
         if bottom is None or bottom == top:
+            self.mask(upper, rect.x0, rect.y0, top)
+            self.mask(lower, rect.x0, rect.y1 - radius, top)
             self.fill(middle, top)
-        elif not middle.empty:
+            return
+        colors = ramp(top, bottom, rect.height)
+        self.mask(upper, rect.x0, rect.y0, colors[:radius])
+        self.mask(lower, rect.x0, rect.y1 - radius, colors[-radius:])
+        if not middle.empty:
             self.fill(middle, _color(colors[radius]), _color(colors[-radius - 1]))
 
     def outlined(
@@ -112,10 +123,20 @@ def _color(row: NDArray[np.uint8]) -> Color:
     return red, green, blue
 
 
+def _row(color: Color, width: int) -> NDArray[np.uint8]:
+    """``width`` pixels, [3·width]."""
+    return np.frombuffer(bytes(color) * width, np.uint8)
+
+
+@lru_cache(maxsize=1024)
+def _shares(height: int) -> NDArray[np.float32]:
+    return np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
+
+
 @lru_cache(maxsize=4096)
 def ramp(top: Color, bottom: Color, height: int) -> NDArray[np.uint8]:
     """Colours of ``height`` rows, [height, 1, 3]."""
-    share = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
+    share = _shares(height)
     a, b = np.array(top, np.float32), np.array(bottom, np.float32)
     return (a + (b - a) * share + 0.5).astype(np.uint8)
 
@@ -129,4 +150,4 @@ def corners(width: int, radius: int) -> tuple[Mask, Mask]:
     upper = np.ones((radius, width), np.float32)
     upper[:, :radius] = corner
     upper[:, width - radius :] = corner[:, ::-1]
-    return upper[..., None], np.ascontiguousarray(upper[::-1, :, None])
+    return mask_of(upper), mask_of(upper[::-1])

@@ -51,6 +51,8 @@ class Menu(Window):
     """The window in which a dropdown's options open. While it is closed its list is as new."""
 
     kind = "menu"
+    unseen = ("rect",)
+    """Where it opened last says nothing about the form; the painter asks for its place by itself."""
 
     def __init__(self, dropdown: Dropdown, row: int, shown: int) -> None:
         name, font, high = f"{dropdown.name}/menu", dropdown.font, min(shown, len(dropdown.items)) * row + 2
@@ -60,10 +62,6 @@ class Menu(Window):
 
     def closed(self) -> None:
         self.list.selected, self.list.offset, self.list.heading = -1, 0, 0
-
-    def look(self) -> tuple[Any, ...]:
-        """Where it opened last says nothing about the form; the painter asks for its place by itself."""
-        return (self.visible, self.enabled)
 
 
 class Options(ListBox):

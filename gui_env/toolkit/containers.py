@@ -113,6 +113,7 @@ class ScrollArea(Widget):
 
     kind = "area"
     stored: ClassVar[tuple[str, ...]] = ("visible", "enabled", "offset", "heading")
+    unseen = ("heading",)
 
     def __init__(self, name: str, rect: Rect, font: Font, height: int, step: int, label: str = "") -> None:
         super().__init__(name, rect, font, label)
@@ -136,10 +137,6 @@ class ScrollArea(Widget):
     def range(self) -> int:
         """Largest offset."""
         return max(0, self.height - self.view)
-
-    def look(self) -> tuple[Any, ...]:
-        """The same whichever way it came."""
-        return tuple(getattr(self, name) for name in self.stored if name != "heading")
 
     def content(self, rect: Rect) -> tuple[int, int, Rect]:
         return rect.x0 + 1, rect.y0 + 1 - self.offset, rect.inset(1, 1, 1 + (self.bar if self.range else 0), 1)

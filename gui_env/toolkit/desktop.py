@@ -86,7 +86,10 @@ class Desktop:
         return Rect(0, 0, self.width, self.height)
 
     def placed(self, window: Window) -> list[Placed]:
-        return list(window.place(0, 0, self.screen))
+        """Its widgets as far as they can be seen, what is drawn later behind what is drawn first."""
+        spots: list[Placed] = []
+        window.place(0, 0, self.screen, spots)
+        return spots
 
     def all(self) -> Iterator[Widget]:
         """Every widget of every window, open or not."""
@@ -102,7 +105,7 @@ class Desktop:
     def find(self, widget: Widget) -> Placed | None:
         """Where it is shown, or None; whether something covers it is not asked."""
         for name in self.order:
-            for spot in self.windows[name].place(0, 0, self.screen):
+            for spot in self.placed(self.windows[name]):
                 if spot.widget is widget:
                     return spot
         return None
@@ -112,11 +115,10 @@ class Desktop:
         for name in reversed(self.order):
             window = self.windows[name]
             if window.rect.has(x, y):
-                found = None
-                for spot in window.place(0, 0, self.screen):
+                for spot in reversed(self.placed(window)):
                     if spot.rect.has(x, y) and spot.clip.has(x, y):
-                        found = spot
-                return found
+                        return spot
+                return None
             if window.modal or window.transient:
                 return None
         return None

@@ -18,15 +18,16 @@ from episode import TextRun
 from gui_env.toolkit.geometry import Rect
 
 Mask = NDArray[np.float32]
-"""Coverage in [0, 1], shape [h, w, 1]."""
+"""Coverage in [0, 1], shape [h, 3·w]: three times for each pixel, as the rows of a frame lie in memory. (numpy is
+several times slower over an innermost axis of three.)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Glyph:
-    mask: NDArray[np.float32]
-    """[rows of the line, width of the ink]."""
+    mask: Mask
+    """[rows of the line, 3·advance]: its cell, in the middle of which the ink lies."""
     advance: int
-    """Pixels from this pen position to the next; the ink lies inside."""
+    """Pixels from this pen position to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,10 @@ class Font:
 
     size: int
     bold: bool = False
+
+    def __hash__(self) -> int:
+        """Quick: every letter is looked up by its font."""
+        return 2 * self.size + self.bold
 
     @property
     def line(self) -> int:
@@ -52,7 +57,7 @@ class Font:
         return _cap(self.size)
 
     def width(self, text: str) -> int:
-        return sum(glyph(self, char).advance for char in text)
+        return _width(self, text)
 
     def edges(self, text: str) -> tuple[int, ...]:
         """Left edge of each glyph and the last right edge, from 0."""
@@ -130,24 +135,33 @@ def glyph(font: Font, char: str) -> Glyph:
     ink: NDArray[np.float32] = np.asarray(image, np.float32) / np.float32(255)
     columns = np.flatnonzero(ink.max(0) > 0)
     if not columns.size:
-        return Glyph(np.zeros((font.line, 0), np.float32), max(round(face.getlength(char)), round(0.3 * font.size)))
+        return _cell(ink[:, :0], max(round(face.getlength(char)), round(0.3 * font.size)))
     ink = ink[:, columns[0] : columns[-1] + 1]
     if font.bold:
         wide = np.pad(ink, ((0, 0), (0, 1)))
         ink = np.maximum(wide, np.pad(ink, ((0, 0), (1, 0))))
     # One blank column at the least between neighbours: small letters stay apart.
-    return Glyph(ink, max(round(face.getlength(char)), ink.shape[1] + 1))
+    return _cell(ink, max(round(face.getlength(char)), ink.shape[1] + 1))
+
+
+def _cell(ink: NDArray[np.float32], advance: int) -> Glyph:
+    cell = np.zeros((len(ink), advance), np.float32)
+    left = (advance - ink.shape[1]) // 2
+    cell[:, left : left + ink.shape[1]] = ink
+    return Glyph(mask_of(cell), advance)
+
+
+@lru_cache(maxsize=16384)
+def _width(font: Font, text: str) -> int:
+    return sum([glyph(font, char).advance for char in text])
+
+
+def mask_of(coverage: NDArray[np.float32]) -> Mask:
+    """From [h, w]."""
+    return coverage.repeat(3, axis=1)
 
 
 @lru_cache(maxsize=16384)
 def text_mask(font: Font, text: str) -> Mask:
-    """[line, width, 1]: all glyphs of ``text`` side by side, the baseline at row ``font.ascent``."""
-    mask = np.zeros((font.line, font.width(text)), np.float32)
-    pen = 0
-    for char in text:
-        g = glyph(font, char)
-        width = g.mask.shape[1]
-        left = pen + (g.advance - width) // 2
-        mask[:, left : left + width] = g.mask
-        pen += g.advance
-    return mask[..., None]
+    """[line, 3·width]: all glyphs of ``text`` side by side, the baseline at row ``font.ascent``."""
+    return np.concatenate([np.zeros((font.line, 0), np.float32), *(glyph(font, char).mask for char in text)], 1)

@@ -43,7 +43,12 @@ class Rect(NamedTuple):
         )
 
     def clip(self, other: Rect) -> Rect:
-        return Rect(max(self.x0, other.x0), max(self.y0, other.y0), min(self.x1, other.x1), min(self.y1, other.y1))
+        """What lies in both. Mostly it is all of a box: that is seen first."""
+        x0, y0, x1, y1 = self
+        left, upper, right, lower = other
+        if x0 >= left and y0 >= upper and x1 <= right and y1 <= lower:
+            return self
+        return Rect(max(x0, left), max(y0, upper), min(x1, right), min(y1, lower))
 
     def union(self, other: Rect) -> Rect:
         return Rect(min(self.x0, other.x0), min(self.y0, other.y0), max(self.x1, other.x1), max(self.y1, other.y1))

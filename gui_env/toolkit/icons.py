@@ -7,9 +7,10 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from gui_env.toolkit.fonts import Mask
+from gui_env.toolkit.fonts import Mask, mask_of
 
 Pen = ImageDraw.ImageDraw
 OVER = 8
@@ -169,20 +170,25 @@ SHAPES: dict[str, Callable[[Pen, float], None]] = {
 
 @lru_cache(maxsize=512)
 def icon_mask(name: str, size: int) -> Mask:
-    """Coverage of ``SHAPES[name]``, [size, size, 1]."""
+    """Coverage of ``SHAPES[name]``, [size, 3·size]."""
+    return mask_of(_coverage(name, size))
+
+
+def _coverage(name: str, size: int) -> NDArray[np.float32]:
+    """[size, size]."""
     image = Image.new("L", (size * OVER, size * OVER))
     SHAPES[name](ImageDraw.Draw(image), float(size * OVER))
     tiles = np.asarray(image, np.float32).reshape(size, OVER, size, OVER) / 255
-    mask: Mask = tiles.mean((1, 3))[..., None].astype(np.float32)
-    return mask
+    coverage: NDArray[np.float32] = tiles.mean((1, 3)).astype(np.float32)
+    return coverage
 
 
 @lru_cache(maxsize=16)
 def pointer_masks(size: int) -> tuple[Mask, Mask]:
-    """The mouse pointer: its rim (one pixel wider all round) and its body, both [size + 2, size + 2, 1]."""
-    body = np.pad(icon_mask("pointer", size)[..., 0], 1)
+    """The mouse pointer: its rim (one pixel wider all round) and its body, both [size + 2, 3·(size + 2)]."""
+    body = np.pad(_coverage("pointer", size), 1)
     rim = body.copy()
     for dy in (-1, 0, 1):
         for dx in (-1, 0, 1):
             rim = np.maximum(rim, np.roll(body, (dy, dx), (0, 1)))
-    return rim[..., None], body[..., None]
+    return mask_of(rim), mask_of(body)

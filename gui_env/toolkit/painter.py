@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from episode import Frame
 from gui_env.toolkit.canvas import Canvas
@@ -89,10 +93,24 @@ class Painter:
         canvas.clip = desk.screen
 
     def _point(self, frame: Frame) -> None:
-        x, y = self.desk.pointer
-        canvas = self.canvas
-        base, canvas.pixels = canvas.pixels, frame
-        rim, body = pointer_masks(self.pointer)
-        canvas.mask(rim, x - 1, y - 1, (0, 0, 0))
-        canvas.mask(body, x - 1, y - 1, (255, 255, 255))
-        canvas.pixels = base
+        """Draw the pointer: it is in every frame, so that what it makes of each value is looked up."""
+        table, first = pointed(self.pointer)
+        x, y, side = self.desk.pointer[0] - 1, self.desk.pointer[1] - 1, len(first)
+        left, upper = max(-x, 0), max(-y, 0)
+        right, lower = min(frame.shape[1] - x, side), min(frame.shape[0] - y, side)
+        area = frame.reshape(len(frame), -1)[y + upper : y + lower, 3 * (x + left) : 3 * (x + right)]
+        area[...] = table.take(first[upper:lower, 3 * left : 3 * right] + area)
+
+
+@lru_cache(maxsize=16)
+def pointed(size: int) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
+    """A table of what values become beneath a pointer, and where that of value 0 stands, by place: [side, 3·side]."""
+    rim, body = pointer_masks(size)
+    side = len(rim)
+    canvas, table = Canvas(side, side), np.empty((side, 3 * side, 256), np.uint8)
+    for value in range(256):
+        canvas.fill(canvas.clip, (value, value, value))
+        canvas.mask(rim, 0, 0, (0, 0, 0))
+        canvas.mask(body, 0, 0, (255, 255, 255))
+        table[..., value] = canvas.rows
+    return table.ravel(), np.arange(0, table.size, 256).reshape(side, 3 * side)

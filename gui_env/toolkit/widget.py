@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from gui_env.toolkit.canvas import Canvas
@@ -35,7 +36,14 @@ class Widget:
 
     kind: ClassVar[str] = "widget"
     stored: ClassVar[tuple[str, ...]] = ("visible", "enabled")
+    unseen: ClassVar[tuple[str, ...]] = ()
+    """Of the stored, those that say nothing about how it looks."""
     focusable: ClassVar[bool] = False
+    _look: ClassVar[attrgetter[tuple[Any, ...]]] = attrgetter(*stored)
+
+    def __init_subclass__(cls) -> None:
+        # Asked of every widget for every frame. Two names at the least: of one, attrgetter makes no tuple.
+        cls._look = attrgetter(*(name for name in cls.stored if name not in cls.unseen))
 
     def __init__(self, name: str, rect: Rect, font: Font, label: str = "", color: str = "") -> None:
         self.name = name
@@ -62,20 +70,19 @@ class Widget:
         """Where children stand, given the widget's own place: origin x, origin y, and what of them is shown."""
         return rect.x0, rect.y0, rect
 
-    def place(self, dx: int, dy: int, clip: Rect) -> Iterator[Placed]:
-        """The widget and what is in it, as far as it can be seen, parents before children."""
+    def place(self, dx: int, dy: int, clip: Rect, spots: list[Placed]) -> None:
+        """Put the widget and what is in it, as far as it can be seen, behind ``spots``, parents before children."""
         if not self.visible:
             return
         rect = self.rect.shift(dx, dy)
-        shown = rect.clip(clip)
-        if shown.empty:
+        if rect.clip(clip).empty:
             return
-        yield Placed(self, rect, clip)
+        spots.append(Placed(self, rect, clip))
         if self.children:
             x, y, inner = self.content(rect)
             inner = inner.clip(clip)
             for child in self.children:
-                yield from child.place(x, y, inner)
+                child.place(x, y, inner, spots)
 
     def walk(self) -> Iterator[Widget]:
         """The widget and everything in it, seen or not."""
@@ -97,7 +104,7 @@ class Widget:
 
     def look(self) -> tuple[Any, ...]:
         """Equal looks at an equal place paint equal pixels."""
-        return tuple([getattr(self, name) for name in self.stored])
+        return self._look(self)
 
     def describe(self) -> dict[str, Any]:
         """State for the scene graph, JSON scalars only."""
