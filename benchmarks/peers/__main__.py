@@ -1,6 +1,6 @@
 """How fast we are against others, as ratios of one run. ``make bench-peers``.
 
-make bench-peers                                     # all, some ten minutes
+make bench-peers                                     # all, some half an hour
 make bench-peers ARGS="--only trl-4-turns generate"  # some
 """
 
@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.peers.harness import ROOT, PeerFailed, Result, Round, Running, Side, result, write
+from benchmarks.peers.harness import ROOT, Clock, PeerFailed, Result, Round, Running, Side, result, write
 from episode import HandeyeError, nearest
 
 WORK = ROOT / "benchmarks" / "out" / "peers"
@@ -41,7 +40,7 @@ class Comparison:
     rounds: int = 3
     lengths: tuple[str, ...] = ()
     """What ours takes over from the peer's setting, as options: first prompt, growth a turn, reply."""
-    clock: Literal["CPU", "wall"] = "CPU"
+    clock: Clock = "CPU"
     """By which both sides measure their rounds."""
 
 
@@ -95,6 +94,9 @@ COMPARISONS: dict[str, Comparison] = {
     "vllm": Comparison(
         "rollout tokens", peer("vllm", "vLLM", "vllm_generate", *OPENS), {"vllm": ours("ours_generate", *OPENS)}
     ),
+    "sb3": Comparison(
+        "red buttons learned", peer("sb3", "SB3's PPO", "sb3_ppo"), {"sb3": ours("ours_red_button")}, rounds=1
+    ),
 }
 
 
@@ -116,7 +118,10 @@ def compare(name: str, comparison: Comparison, rounds: int) -> Iterator[Result]:
             theirs = other.round()
             for key, side in sides.items():
                 pairs[key].append((side.round(), theirs))
-                yield result(key, comparison.unit, pairs[key], (side.about, other.about), comparison.clock)
+                about = side.about, other.about
+                yield result(key, comparison.unit, pairs[key], about, comparison.clock)
+                if theirs.steps:
+                    yield result(f"{key}-steps", comparison.unit, pairs[key], about, "step")
 
 
 def chosen(only: tuple[str, ...]) -> list[str]:
@@ -131,7 +136,7 @@ def show(results: list[Result]) -> None:
     for r in results:
         table.add_row(
             r.name,
-            f"{r.unit}, a {r.clock} second",
+            f"{r.unit}, a {r.clock}{'' if r.clock == 'step' else ' second'}",
             f"{r.ours:g}",
             f"{r.peer:g}",
             f"{r.ratio:g}",

@@ -20,6 +20,8 @@ from typing import Any, Literal
 from episode import HandeyeError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+Clock = Literal["CPU", "wall", "step"]
+"""What rates are a second of, or a step of the environment."""
 GRACE = 10
 """Seconds that a side has to end after an error."""
 
@@ -44,6 +46,8 @@ class Round:
 
     work: float
     seconds: float
+    steps: float = 0
+    """Of the environment, where those count."""
 
     @property
     def rate(self) -> float:
@@ -68,7 +72,7 @@ class Result:
     """By side: lengths and sizes that it measured itself."""
     versions: dict[str, dict[str, str]]
     """By side: of the packages that matter."""
-    clock: Literal["CPU", "wall"] = "CPU"
+    clock: Clock = "CPU"
 
 
 def result(
@@ -76,15 +80,17 @@ def result(
     unit: str,
     rounds: Sequence[tuple[Round, Round]],
     about: tuple[dict[str, Any], dict[str, Any]],
-    clock: Literal["CPU", "wall"] = "CPU",
+    clock: Clock = "CPU",
 ) -> Result:
     """The comparison from its rounds, each ``(ours, the peer's)``, and what both sides said of themselves."""
+    if clock == "step":
+        rounds = [(Round(ours.work, ours.steps), Round(theirs.work, theirs.steps)) for ours, theirs in rounds]
     ratios = sorted(ours.rate / peer.rate for ours, peer in rounds)
     return Result(
         name=name,
         unit=unit,
-        ours=round(median(ours.rate for ours, _ in rounds), 3),
-        peer=round(median(peer.rate for _, peer in rounds), 3),
+        ours=float(f"{median(ours.rate for ours, _ in rounds):.4g}"),
+        peer=float(f"{median(peer.rate for _, peer in rounds):.4g}"),
         ratio=round(median(ratios), 2),
         spread=(round(ratios[0], 2), round(ratios[-1], 2)),
         rounds=len(rounds),
@@ -150,7 +156,7 @@ class Running:
         except BrokenPipeError:
             raise self._failed() from None
         said = self._hear()
-        return Round(float(said["work"]), float(said["seconds"]))
+        return Round(float(said["work"]), float(said["seconds"]), float(said["steps"]))
 
     def _hear(self) -> dict[str, Any]:
         assert self.process.stdout is not None

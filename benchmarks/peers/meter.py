@@ -49,9 +49,9 @@ class Meter:
         self.start = self.cpu()
         return True
 
-    def done(self, work: float) -> None:
-        """The round is over; ``work`` in the comparison's unit."""
-        self._say({"work": work, "seconds": self.cpu() - self.start})
+    def done(self, work: float, steps: int = 0) -> None:
+        """The round is over; ``work`` in the comparison's unit, ``steps`` of the environment where those count."""
+        self._say({"work": work, "seconds": self.cpu() - self.start, "steps": steps})
 
     def serve(self, work: Callable[[], float]) -> None:
         """Rounds until nobody asks any more."""
