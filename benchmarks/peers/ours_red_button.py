@@ -10,7 +10,7 @@ import json
 import resource
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,8 +26,8 @@ SCREENS = 8
 
 @dataclass(frozen=True)
 class Options:
-    pretrain_steps: int = 240
-    dense_steps: int = 40
+    pretrain_steps: int = 1200
+    dense_steps: int = 60
     """The first of them, in which only the tower learns."""
     depth: int = 2
     """Layers of the tower, and of the text model."""
@@ -35,8 +35,6 @@ class Options:
     group_size: int = 8
     steps: int = 60
     """Of training, after which it is given up."""
-    more: tuple[str, ...] = field(default_factory=tuple)
-    """Other options of ``handeye train``."""
 
 
 def cpu() -> float:
@@ -59,13 +57,15 @@ def learn(options: Options, seed: int, folder: Path) -> tuple[int, float]:
         *("pretrain", "--seed", str(seed), "--out", str(folder / "base"), "--screens", str(SCREENS), "--tables", "0"),
         *("--steps", str(options.pretrain_steps), "--dense-steps", str(options.dense_steps)),
         *("--shape.vision-depth", str(options.depth), "--shape.layers", str(options.depth)),
-        *("--probe-every", str(options.pretrain_steps)),
+        # Screens of one or two widgets, and no experts at work.
+        *("--advance-at", "2", "--recipe.demos", "0", "--probe-every", str(options.pretrain_steps)),
     )
     handeye(
         *("train", "grpo", "--seed", str(seed), "--out", str(folder / "run")),
         *("--import", "benchmarks.peers.red_button", "--tasks", RedButton.task_id),
         *("--policy", str(folder / "base" / "model"), "--steps", str(options.steps), "--eval-episodes", "0"),
-        *("--groups", str(options.groups), "--group-size", str(options.group_size), *options.more),
+        *("--groups", str(options.groups), "--group-size", str(options.group_size), "--ranks", "1"),
+        *("--kl", "0", "--train-vision", "True", "--train-embeddings", "True"),
     )
     rows, times = lines(folder / "run" / "metrics.jsonl"), lines(folder / "run" / "timings.jsonl")
     hits, clicks = [row[f"success/{RedButton.task_id}"] for row in rows], options.groups * options.group_size
