@@ -26,7 +26,7 @@ SCREENS = 8
 
 @dataclass(frozen=True)
 class Options:
-    pretrain_steps: int = 700
+    pretrain_steps: int = 1200
     dense_steps: int = 60
     """The first of them, in which only the tower learns."""
     depth: int = 2
