@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -177,7 +178,9 @@ class Running:
     ) -> None:
         assert self.process.stdin is not None
         # The end of its input lets a side close what it has started, a browser for one, even after an error.
-        self.process.stdin.close()
+        # One that is gone takes nothing any more, and was told of already.
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
         try:
             self.process.wait(None if error is None else GRACE)
         except subprocess.TimeoutExpired:
