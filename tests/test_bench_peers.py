@@ -155,7 +155,7 @@ def test_episodes_follow_each_other_until_the_round_is_over() -> None:
 
 
 def test_ours_clicks_and_draws_a_screen_of_the_asked_size() -> None:
-    steps = stepping(GuiOptions(seconds=0.05))
+    steps = stepping(GuiOptions(seconds=1.0))
     done = steps.round()
     assert done == steps.steps > 0 and 1 <= steps.episode <= steps.env.horizon
     assert steps.env.observe()["frames"]["screen"].shape == (224, 224, 3) and steps.env.split == "train"
