@@ -6,7 +6,6 @@ then learns the task from its reward. Steps are clicks and, besides, every scree
 
 from __future__ import annotations
 
-import json
 import resource
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import tyro
 
 from benchmarks.peers.meter import Meter
 from benchmarks.peers.red_button import LEARNED, WINDOW, RedButton
+from training.report import read_lines
 
 SCREENS = 8
 """A step of pretraining."""
@@ -47,10 +47,6 @@ def handeye(*args: str) -> None:
     subprocess.run([sys.executable, "-m", "training", *args], check=True, stdout=sys.stderr)
 
 
-def lines(path: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def learn(options: Options, seed: int, folder: Path) -> tuple[int, float]:
     """Environment steps until it is learned, and CPU seconds after that (the command goes on to its last step)."""
     handeye(
@@ -67,7 +63,7 @@ def learn(options: Options, seed: int, folder: Path) -> tuple[int, float]:
         *("--groups", str(options.groups), "--group-size", str(options.group_size), "--ranks", "1"),
         *("--kl", "0", "--train-vision", "True", "--train-embeddings", "True"),
     )
-    rows, times = lines(folder / "run" / "metrics.jsonl"), lines(folder / "run" / "timings.jsonl")
+    rows, times = (read_lines(folder / "run" / name) for name in ("metrics.jsonl", "timings.jsonl"))
     hits, clicks = [row[f"success/{RedButton.task_id}"] for row in rows], options.groups * options.group_size
     span = -(-WINDOW // clicks)
     for end in range(span, len(rows) + 1):
