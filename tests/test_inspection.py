@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+
+import numpy as np
 
 from episode import SceneObject, Screen
 from gui_env import content
@@ -67,6 +70,21 @@ def test_lists_are_asked_about_as_the_task_asks() -> None:
             seen.append((way != 0, came))
     mixture.close()
     assert all(seen.count(kind) > 2 for kind in ((True, True), (True, False), (False, True), (False, False)))
+
+
+def test_a_list_that_cuts_an_item_short_is_not_asked_about() -> None:
+    """What the item says cannot be read; to ask for a word as short as what is seen once ended a run of hours."""
+    mixture, seen = Mixture(Recipe(), 0), 0
+    for index in range(40):
+        objects = mixture.screen(index, (3, 8)).views[0].objects
+        asked = {q.skill for q in mixture.inspection.questions(objects, np.random.default_rng(0))}
+        if "sought" in asked:
+            seen += 1
+            cut = [replace(o, text=o.text and replace(o.text, text=o.text.text[:2])) for o in objects]
+            asked = {q.skill for q in mixture.inspection.questions(cut, np.random.default_rng(0))}
+            assert not asked & {"sought", "turn"}
+    mixture.close()
+    assert seen
 
 
 def test_what_follows_from_a_look_is_asked_with_the_look_given() -> None:

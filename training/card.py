@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from training.journal import METRICS
+from training.report import read_lines
+
 CARD = "README.md"
 SKILLS = {
     "point": 'place of a quoted text on a screen (`Where is "Save"?`)',
@@ -44,7 +47,7 @@ def write_card(run: Path, command: str) -> Path:
         command: the command line that makes the model again.
     """
     config: dict[str, Any] = json.loads((run / "config.json").read_text())
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = read_lines(run / METRICS)
     last = next(row for row in reversed(rows) if any(key.startswith("heldout/") for key in row))
     shape = config["shape"]
     scores = "\n".join(

@@ -81,7 +81,7 @@ class Inspection:
         For the one that is not also where to scroll alone: that answer is one token, lost among the others.
         """
         lists = [(o, _rows(o, objects)) for o in objects if o.kind == "list" and _can_scroll(o)]
-        lists = [(holder, items) for holder, items in lists if len(items) > 1]
+        lists = [(holder, items) for holder, items in lists if len(items) > 1 and all(map(_readable, items))]
         if not lists:
             return []
         holder, items = lists[int(rng.integers(len(lists)))]
@@ -185,6 +185,11 @@ def _rows(holder: SceneObject, objects: Sequence[SceneObject]) -> list[SceneObje
     items = [o for o in objects if o.name.startswith(f"{holder.name}/") and o.text is not None]
     whole = max((o.box[3] - o.box[1] for o in items), default=0.0)
     return [o for o in items if o.box[3] - o.box[1] > whole - 1]
+
+
+def _readable(item: SceneObject) -> bool:
+    """Whether its text is shown whole: narrow lists cut it short."""
+    return item.text is not None and item.text.text == item.label
 
 
 def _middle(thing: SceneObject) -> tuple[int, int]:
