@@ -95,7 +95,7 @@ def alone(models: Sequence[VLM], what: Alone) -> Iterator[None]:
             changed.enter_context(mock.patch("policy.packing.frame_key", unique))
             changed.enter_context(mock.patch("policy.families.frame_key", unique))
         if what == "caches":
-            changed.enter_context(mock.patch("policy.recall.Roomy", DynamicLayer))
+            changed.enter_context(mock.patch("policy.cache.Roomy", DynamicLayer))
         yield
 
 

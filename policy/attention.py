@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from policy.cache import Forked
 from policy.elementwise import normed, precision, rotated
 
 NAME = "handeye"
@@ -214,6 +215,10 @@ def _text_forward(
     q, k = placed(self.q_proj, self.q_norm), placed(self.k_proj, self.k_norm)
     v = self.v_proj(hidden_states).view(shape).transpose(1, 2)
     if past_key_values is not None:
+        layer = past_key_values.layers[self.layer_idx]
+        if isinstance(layer, Forked) and attention_mask is not None:
+            out = layer.attend(q, k, v, attention_mask.clamp(min=LOWEST), self.scaling)
+            return self.o_proj(out.reshape(*shape[:-2], -1)), None
         k, v = past_key_values.update(k, v, self.layer_idx)
     out, weights = attention(self, q, k, v, attention_mask, self.scaling)
     return self.o_proj(out.reshape(*shape[:-2], -1)), weights

@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 from transformers import DynamicCache
 
 from episode import Generation, frame_key
+from policy.cache import Forked, Layers, empty_cache
 from policy.context import Prompt
 from policy.packing import Columns, bucket, images_in, require_images, symbols
-from policy.recall import Layers, Recall, Said, cache_of, empty_cache
+from policy.recall import Recall, Said, cache_of
 from policy.vlm import VLM
+
+SHARED = 2
+"""Replies to a prompt, in the mean, from which on its keys and values are not copied for each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,14 @@ class _State:
     def layers(self, rows: torch.Tensor | None = None) -> Layers:
         """Keys and values of some rows, or of all."""
         layers: list[Any] = self.cache.layers
+        if any(isinstance(layer, Forked) for layer in layers):
+            return [layer.whole(rows) for layer in layers]
         pairs = [(layer.keys, layer.values) for layer in layers]
         return pairs if rows is None else [(keys[rows], values[rows]) for keys, values in pairs]
+
+    def share(self) -> None:
+        """Rows stand where they stand, however many are selected that go on from one, token by token."""
+        self.cache.layers = [Forked(keys, values) for keys, values in self.layers()]
 
 
 def _joined(states: Sequence[_State], empty: DynamicCache) -> _State:
@@ -146,7 +156,9 @@ class Engine:
         parts = [_eights(part) for part in (fresh, going) if part]
         states = [self._prefill([prompts[n] for n in part], [known[n] for n in part]) for part in parts]
         rows = list(itertools.chain(*parts))
-        return _joined(states, empty_cache(self.vlm)), {n: rows.index(n) for n in range(len(prompts))}
+        return _joined(states, empty_cache(self.vlm.model.config.get_text_config())), {
+            n: rows.index(n) for n in range(len(prompts))
+        }
 
     def _prefill(self, prompts: Sequence[Prompt], known: Sequence[tuple[int, Said | None]]) -> _State:
         """Prompts padded on the left, so that all replies begin in one column, behind what is known of them."""
@@ -198,6 +210,8 @@ class Engine:
         logps = torch.zeros(count, sampling.max_tokens, device=vlm.device)
         done = torch.zeros(count, dtype=torch.bool, device=vlm.device)
         rows = torch.tensor(_eights(range(count)), device=vlm.device)
+        if vlm.family.packs and count >= SHARED * len(set(which)):
+            state.share()
         state.select(torch.tensor(which, device=vlm.device)[rows])
         for step in range(sampling.max_tokens):
             distribution = vlm.distribution(state.logits, torch.full_like(rows, sampling.scale, dtype=torch.float))

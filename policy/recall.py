@@ -9,24 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
-from policy.elementwise import precision
+from policy.cache import Layers, empty_cache
 from policy.packing import Columns, bucket, common
 from policy.vlm import VLM
 
-ROOM = 32
-"""Columns by which keys and values grow at once."""
 LEAST = 16
 """Tokens from which on it is worth going on from an earlier row."""
-Layers = list[tuple[Tensor, Tensor]]
-"""Keys and values [rows, heads, columns, D] of each layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,68 +66,9 @@ class Recall:
         return sum(p._version for p in self.vlm.parameters())
 
 
-class Roomy(DynamicLayer):  # type: ignore[no-untyped-call]
-    """A layer of a cache that keeps room for what comes, where transformers' copies everything for each new token.
-
-    Attention takes the room with it, masked: keys and values lie in one piece only as a whole. They are kept in the
-    precision in which attention reads them, so that they are brought to it once. What the engine does not ask for
-    (beams, cropping) is not supported.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._whole: tuple[Tensor, ...] = ()
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        new = tuple(part.to(precision(part)) for part in (key_states, value_states))
-        if not self.is_initialized:
-            self.lazy_initialization(*new)
-        stands, length = self.get_seq_length(), self.get_seq_length() + key_states.shape[2]
-        if self._columns() < length:
-            # Zeros: what attention gives no weight must be a number all the same.
-            sizes = [(*part.shape[:2], self._after(length), part.shape[3]) for part in new]
-            grown = tuple(part.new_zeros(size) for part, size in zip(new, sizes, strict=True))
-            for whole, known in zip(grown, self._whole, strict=False):
-                whole[:, :, :stands] = known[:, :, :stands]
-            self._whole = grown
-        for whole, part in zip(self._whole, new, strict=True):
-            whole[:, :, stands:length] = part
-        self._show(length)
-        keys, values = self._whole
-        return keys, values
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """How many columns attention will see, room included, and 0."""
-        return self._after(self.get_seq_length() + query_length), 0
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        length = self.get_seq_length()
-        self._whole = tuple(whole[indices] for whole in self._whole)
-        self._show(length)
-
-    def _columns(self) -> int:
-        return self._whole[0].shape[2] if self._whole else 0
-
-    def _after(self, length: int) -> int:
-        """Columns once ``length`` tokens are known. The first ones get no room: rows are selected from them anyway."""
-        if self._columns() >= length:
-            return self._columns()
-        return length + (ROOM if self._columns() else 0)
-
-    def _show(self, length: int) -> None:
-        self.keys, self.values = (whole[:, :, :length] for whole in self._whole)
-
-
-def empty_cache(vlm: VLM) -> DynamicCache:
-    """A cache for the model, in which tokens that come one by one find room."""
-    cache = DynamicCache(config=vlm.model.config.get_text_config())
-    cache.layers = [Roomy() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    return cache
-
-
 def cache_of(vlm: VLM, known: Sequence[tuple[int, Said | None]]) -> tuple[DynamicCache, Tensor]:
     """A cache that begins with so many tokens of earlier rows, aligned on the right, and its mask [B, P]."""
-    cache = empty_cache(vlm)
+    cache = empty_cache(vlm.model.config.get_text_config())
     width = bucket(max(same for same, _ in known), 16)
     mask = torch.zeros(len(known), width, dtype=torch.long, device=vlm.device)
     if not width:

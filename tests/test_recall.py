@@ -16,7 +16,6 @@ from policy.context import ContextBuilder, Prompt
 from policy.engine import Engine, Sampling
 from policy.families import ModelError
 from policy.packing import Row
-from policy.recall import ROOM, Roomy
 from policy.vlm import VLM
 from tests.toy_models import frame
 
@@ -147,25 +146,3 @@ def test_a_family_that_does_not_pack_computes_everything_each_time(llava: Path) 
         assert_same(said, Engine(vlm).generate(asked, sampling, [seed]))
         more = builder.compose((frame(1),), "bowl")
         asked = [Prompt(np.concatenate([asked[0].ids, said[0].reply_ids, more.ids]), (*asked[0].images, frame(1)), "")]
-
-
-def test_a_cache_with_room_by_hand() -> None:
-    """Five tokens get five columns; one more makes room for 32 besides, which hold zeros and stay when rows go."""
-    layer, states = Roomy(), torch.randn(3, 2, 6, 4)
-    before, last = states[:, :, :5], states[:, :, 5:]
-    assert layer.get_mask_sizes(5) == (5, 0) and layer.update(before, -before)[0].shape[2] == 5
-    assert layer.get_mask_sizes(1) == (6 + ROOM, 0)
-    keys, values = layer.update(last, -last)
-    assert keys.shape == values.shape == (3, 2, 6 + ROOM, 4) and keys.is_contiguous()
-    assert torch.equal(keys[:, :, :6], states) and not keys[:, :, 6:].any()
-    layer.batch_select_indices(torch.tensor([2, 0]))
-    assert layer.get_seq_length() == 6 and layer.get_mask_sizes(1) == (6 + ROOM, 0)
-    keys, _ = layer.update(last[[2, 0]], last[[2, 0]])
-    assert torch.equal(keys[:, :, :7], torch.cat([states, last], 2)[[2, 0]])
-
-
-def test_keys_and_values_are_kept_as_attention_reads_them() -> None:
-    states = torch.randn(1, 2, 3, 4)
-    with torch.autocast("cpu", torch.bfloat16):
-        keys, values = Roomy().update(states, states)
-    assert keys.dtype == values.dtype == torch.bfloat16
