@@ -25,6 +25,9 @@ class Roomy(DynamicLayer):  # type: ignore[no-untyped-call]
     (beams, cropping) is not supported.
     """
 
+    keys: Tensor
+    values: Tensor
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._whole: tuple[Tensor, ...] = ()
@@ -129,15 +132,19 @@ class Forked(DynamicLayer):  # type: ignore[no-untyped-call]
         self._rows[self._place] = count
         self._rows = self._rows.view(-1, most)
 
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """For attention that is not :meth:`attend`: right, at the price of a copy of each row's prompt."""
+        own = self._own.update(key_states, value_states)
+        keys, values = (torch.cat([told[self._which], said], 2) for told, said in zip(self._prompts, own, strict=True))
+        return keys, values
+
     def whole(self, rows: Tensor | None) -> tuple[Tensor, Tensor]:
         """Keys and values [B, H, S + own, D] of some rows, or of all, each with a copy of its prompt."""
-        rows = torch.arange(len(self._which), device=self._which.device) if rows is None else rows
-        return self._joined(0, rows), self._joined(1, rows)
-
-    def _joined(self, part: int, rows: Tensor) -> Tensor:
-        own = (self._own.keys, self._own.values)[part]
-        assert own is not None
-        return torch.cat([self._prompts[part][self._which[rows]], own[rows]], 2)
+        own = self._own.keys, self._own.values
+        which = self._which if rows is None else self._which[rows]
+        pairs = zip(self._prompts, own if rows is None else [part[rows] for part in own], strict=True)
+        keys, values = (torch.cat([told[which], said], 2) for told, said in pairs)
+        return keys, values
 
     def get_seq_length(self) -> int:
         return int(self._prompts[0].shape[2]) + self._own.get_seq_length()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -51,7 +53,10 @@ def test_rows_that_share_a_prompt_attend_as_if_each_had_its_own(seed: int, heads
         mask = torch.zeros(rows, 1, 1, layer.get_mask_sizes(1)[0])
         mask[:, 0, 0, keys.shape[2] :] = -1e30
         mask[:, 0, 0, :columns][~seen] = -1e30
+        stock = copy.deepcopy(layer).update(k, v)
         out = layer.attend(q, k, v, mask, 0.3)
+        assert stock[0].shape[2] == mask.shape[3] and torch.equal(stock[0][:, :, : keys.shape[2]], keys)
+        assert torch.equal(stock[1][:, :, : keys.shape[2]], values)
         assert layer.get_seq_length() == keys.shape[2] and out.shape == (rows, 1, heads * queries, size)
         for row in range(rows):
             for head in range(heads * queries):
