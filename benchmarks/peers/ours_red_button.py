@@ -26,7 +26,7 @@ SCREENS = 8
 
 @dataclass(frozen=True)
 class Options:
-    pretrain_steps: int = 1200
+    pretrain_steps: int = 900
     dense_steps: int = 60
     """The first of them, in which only the tower learns."""
     depth: int = 2
