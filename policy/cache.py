@@ -82,7 +82,7 @@ class Forked(DynamicLayer):  # type: ignore[no-untyped-call]
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         """Of prompts [P, H, S, D], each of which is a row to begin with; select the rows that go on from them."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self._prompts, self._own = (keys, values), Roomy()
+        self._prompts, self._own = (keys.contiguous(), values.contiguous()), Roomy()
         self._own.update(keys[:, :, :0], values[:, :, :0])
         self._go_on(torch.arange(len(keys), device=keys.device))
 

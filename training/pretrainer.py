@@ -21,6 +21,7 @@ from policy.tiny import TinyShape
 from policy.vlm import BANNED, VLM
 from training import distributed
 from training.blind import BLIND
+from training.card import SKILLS
 from training.dense_heads import DenseHeads
 from training.mixture import Item, Mixture, Recipe
 from training.muon import Muon
@@ -83,16 +84,11 @@ class PretrainConfig:
     clip: float = 1.0
     dense_weight: float = 1.0
     skill_weights: dict[str, float] = field(
-        default_factory=lambda: {
-            "act": 4.0,
-            "boxes": 2.0,
-            "mend": 2.0,
-            "sought": 2.0,
-            "turn": 4.0,
-            "way": 6.0,
-            "checked": 3.0,
-            "tick": 3.0,
-        }
+        default_factory=lambda: (
+            dict.fromkeys(SKILLS, 1.0)
+            | {"act": 4.0, "boxes": 2.0, "mend": 2.0, "sought": 2.0}
+            | {"turn": 4.0, "way": 6.0, "checked": 3.0, "tick": 3.0}
+        )
     )
     """Weight of a skill's questions against the others, 1 where it is not named: there is one ``act`` a picture, and a
     yes or no is one token among many."""
