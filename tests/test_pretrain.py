@@ -28,6 +28,7 @@ from sims.arm import WORKSPACE
 from training import worlds
 from training.blind import BLIND, Blind
 from training.card import write_card
+from training.distributed import launch
 from training.mixture import DemoStream, Mixture, MixtureError, Recipe, ahead, point
 from training.pretrain import PretrainError, pretrain
 from training.pretrainer import PretrainConfig, learning_rate_scale
@@ -287,6 +288,16 @@ def test_what_is_saved_keeps_a_share_of_what_it_began_with(small: PretrainConfig
         pretrain(replace(config, steps=3), tmp_path / "other", resume=True)
     with pytest.raises(PretrainError, match="that --init names"):
         pretrain(replace(small, init_share=0.5), tmp_path / "none")
+
+
+def test_ranks_know_the_tasks_of_a_users_module(small: PretrainConfig, tmp_path: Path) -> None:
+    """A recipe can name them, and their experts are at work, though each rank is a process of its own."""
+    recipe = Recipe(demos=1.0, practice={"bench/red-button-v0": 50.0})
+    config = replace(small, steps=1, dense_steps=0, recipe=recipe)
+    with pytest.raises(MixtureError, match="bench/red-button-v0"):
+        launch(pretrain, (config, tmp_path / "without"), 2)
+    launch(pretrain, (config, tmp_path / "with", False, ("benchmarks.peers.red_button",)), 2)
+    assert (tmp_path / "with" / "model" / "config.json").is_file()
 
 
 def test_nothing_to_resume_is_an_error(small: PretrainConfig, tmp_path: Path) -> None:

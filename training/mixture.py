@@ -79,16 +79,19 @@ class Recipe:
     demos: float = 0.5
     """Share of pictures that come from experts at work in a task; the others come from the galleries."""
     practice: dict[str, float] = field(
-        default_factory=lambda: {
-            "gui/click-icon-v0": 3.0,
-            "gui/set-checkboxes-v0": 4.0,
-            "gui/type-text-v0": 2.0,
-            "gui/scroll-select-v0": 3.0,
-            "sims/push-to-zone-v0": 2.5,
-            "sims/reach-v0": 0.5,
-            "sims/touch-color-v0": 0.5,
-            "sims/put-in-bowl-v0": 2.0,
-        }
+        default_factory=lambda: (
+            dict.fromkeys((*gui_env.TASKS, *sims.TASKS), 1.0)
+            | {
+                "gui/click-icon-v0": 3.0,
+                "gui/set-checkboxes-v0": 4.0,
+                "gui/type-text-v0": 2.0,
+                "gui/scroll-select-v0": 3.0,
+                "sims/push-to-zone-v0": 2.5,
+                "sims/reach-v0": 0.5,
+                "sims/touch-color-v0": 0.5,
+                "sims/put-in-bowl-v0": 2.0,
+            }
+        )
     )
     """How often experts work at a task, relative to the others; 1 where it is not named.
 

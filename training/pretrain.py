@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from training.files import keep_lines
 from training.journal import METRICS
 from training.mixture import corpus
 from training.pretrainer import PretrainConfig, Pretrainer
+from training.worlds import import_modules
 
 STATE = "state.safetensors"
 """In the run's folder: everything that a resumed run needs beside its config."""
@@ -37,15 +39,23 @@ class PretrainError(HandeyeError):
     """A pretraining run that cannot be started or gone on with."""
 
 
-def pretrain(config: PretrainConfig, out: Path, resume: bool = False) -> None:
+def pretrain(config: PretrainConfig, out: Path, resume: bool = False, imports: Sequence[str] = ()) -> None:
     """Run on this process's rank; rank 0 writes ``out/model``, ``out/metrics.jsonl`` and ``out/config.json``.
 
     A resumed run goes on from the last probe with the same weights, optimisers and pictures; only the experts' episodes
     that were under way begin anew.
 
+    Args:
+        config: the run.
+        out: its folder.
+        resume: go on with the run that is there.
+        imports: modules that add tasks, whose words and experts belong to the mixture; ranks are new processes.
+
     Raises:
+        ImportFailed: such a module is missing or breaks.
         PretrainError: nothing to resume, or something there that a new run would overwrite.
     """
+    import_modules(imports)
     folder = out / "model"
     saved = (out / STATE).is_file()
     if resume and not saved:

@@ -33,7 +33,7 @@ def run(argv: list[str]) -> dict[str, str]:
     from training.distributed import launch
     from training.report import write_report
 
-    launch(pretrain, (args.config, args.out, args.resume))
+    launch(pretrain, (args.config, args.out, args.resume, args.imports))
     command = " ".join(["handeye pretrain", *argv])
     write_card(args.out, command)
     say(f"model: {args.out / 'model'}")
