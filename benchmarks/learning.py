@@ -23,6 +23,7 @@ from benchmarks.page import ROOT, experiment, put, table
 from benchmarks.stats import t_interval, told
 from episode import HandeyeError
 from training.evaluate import wilson
+from training.report import read_lines
 
 EPISODES = 200
 """Held-out episodes a task, before and after: a run's own 100 leave intervals of a world of ± 5 points."""
@@ -40,13 +41,9 @@ def run_all(out: Path, seeds: int) -> None:
             command = [sys.executable, "-m", "training", "train", preset, "--seed", str(seed), "--out", str(folder)]
             command += ["--eval-episodes", str(EPISODES)]
             if preset == "clone":
-                budget = rows(out / "default-0" / "timings.jsonl")[-1]["cpu_seconds"]
+                budget = read_lines(out / "default-0" / "timings.jsonl")[-1]["cpu_seconds"]
                 command += ["--cpu-seconds", str(budget), "--steps", "1000"]
             subprocess.run(command, cwd=ROOT, check=True)
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def world_mean(summary: dict[str, Any], world: str, when: str) -> tuple[float, float, float]:
@@ -139,8 +136,8 @@ def plot(out: Path, seeds: int, path: Path) -> None:
             folder = out / f"{preset}-{seed}"
             if not (folder / "summary.json").is_file():
                 continue
-            minutes = np.array([r["cpu_seconds"] for r in rows(folder / "timings.jsonl")]) / 60
-            metrics = rows(folder / "metrics.jsonl")
+            minutes = np.array([r["cpu_seconds"] for r in read_lines(folder / "timings.jsonl")]) / 60
+            metrics = read_lines(folder / "metrics.jsonl")
             for axis, (world, name) in zip(axes, WORLDS.items(), strict=True):
                 success = np.array([r[f"success/{world}"] for r in metrics])
                 drawn = axis.get_legend_handles_labels()[1]

@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.learning import rows
 from benchmarks.page import experiment, put, table
 from benchmarks.stats import Interval, t_interval, told
 from policy.agent import VLMAgent, context_of
@@ -37,6 +36,7 @@ from training.advantages import EQUAL
 from training.config import PRESETS, Config
 from training.evaluate import HELD_OUT_SEED
 from training.loop import train
+from training.report import read_lines
 from training.rewards import RewardWeights, total
 from training.rollout import EpisodeSpec, run_episodes
 
@@ -106,7 +106,7 @@ def figures(folder: Path) -> dict[str, float]:
     ``kl`` over the last quarter of the steps, and the share of pairs that a reward model ranks right before it learns
     from them: ``accuracy`` in the last quarter of the steps in which it learns alone, ``later`` in that of the others.
     """
-    lines = rows(folder / "metrics.jsonl")
+    lines = read_lines(folder / "metrics.jsonl")
     outcome = json.loads((folder / "outcome.json").read_text())
     alone = outcome.get("judge_steps", 0)
     learning, lines = lines[:alone], lines[alone:]

@@ -25,12 +25,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.learning import rows
 from benchmarks.methods import on_one_task
 from benchmarks.page import experiment, put, table
 from benchmarks.stats import t_interval, told
 from training.config import PRESETS, Config
 from training.loop import train
+from training.report import read_lines
 
 THRESHOLD = 0.8
 WINDOW = 5
@@ -90,7 +90,7 @@ def run_all(out: Path, names: tuple[str, ...], seeds: int) -> None:
 def figures(run: Path) -> dict[str, float]:
     """What one run came to: ``before`` and ``after``, ``while`` and ``steps`` (and ``reached``, 1 where it did)."""
     tasks = json.loads((run / "summary.json").read_text())["tasks"]
-    lines = rows(run / "metrics.jsonl")
+    lines = read_lines(run / "metrics.jsonl")
     curve = [
         np.mean([line[f"success/{world}"] for world in ("gui", "sims") if f"success/{world}" in line]) for line in lines
     ]

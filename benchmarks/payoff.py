@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.learning import rows
 from benchmarks.methods import on_one_task, outcomes
 from benchmarks.page import ROOT, experiment, put, table
 from benchmarks.stats import interval, told
 from training import checkpoint
 from training.config import PRESETS, Config
 from training.loop import train
+from training.report import read_lines
 from training.worlds import resolve
 
 ARMS = ("default", "clone")
@@ -48,7 +48,7 @@ def run_all(out: Path, policies: tuple[str, ...], tasks: list[str], seeds: int, 
                     folder = place / f"{name}-{arm}"
                     if not (folder / "summary.json").is_file():
                         train(config, folder, folder if (folder / "checkpoints").is_dir() else None)
-                    budget = rows(folder / "timings.jsonl")[-1]["cpu_seconds"]
+                    budget = read_lines(folder / "timings.jsonl")[-1]["cpu_seconds"]
                     _play(place / f"{name}-{arm}.json", checkpoint.model_folder(folder), config, starts, budget)
                 _play(place / f"{name}-{BEFORE}.json", policy, config, starts, 0.0)
 

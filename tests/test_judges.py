@@ -14,7 +14,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.learning import rows
 from episode import ControlStep, Decision, Generation, Outcome, Task, Trajectory, frame_key
 from policy.agent import dialect_of
 from policy.codecs import codec_named
@@ -29,6 +28,7 @@ from training.critic import Layout
 from training.judges import Judge
 from training.loop import Interrupted, train
 from training.preferences import margins, preference_loss, ratio
+from training.report import read_lines
 from training.rewards import RewardWeights, score
 from training.samples import samples_of
 from training.start import MissingCapability
@@ -237,7 +237,7 @@ def test_judges_learn_before_the_policy_does(tmp_path: Path) -> None:
     assert all(torch.equal(begun[name], p) for name, p in weights(BASE).items())
     train(config, tmp_path, resume=tmp_path)
     assert any(not torch.equal(begun[name], p) for name, p in weights(checkpoint.find(tmp_path) / "model").items())
-    first, second = rows(tmp_path / "metrics.jsonl")
+    first, second = read_lines(tmp_path / "metrics.jsonl")
     assert first["critic/pairs"] > 0 and first["updates"] == 0 < second["updates"]
     assert not json.loads((tmp_path / "summary.json").read_text())["warnings"]
 
