@@ -214,13 +214,13 @@ def _text_forward(
 
     q, k = placed(self.q_proj, self.q_norm), placed(self.k_proj, self.k_norm)
     v = self.v_proj(hidden_states).view(shape).transpose(1, 2)
-    if past_key_values is not None:
-        layer = past_key_values.layers[self.layer_idx]
-        if isinstance(layer, Forked) and attention_mask is not None:
-            out = layer.attend(q, k, v, attention_mask.clamp(min=LOWEST), self.scaling)
-            return self.o_proj(out.reshape(*shape[:-2], -1)), None
-        k, v = past_key_values.update(k, v, self.layer_idx)
-    out, weights = attention(self, q, k, v, attention_mask, self.scaling)
+    layer = None if past_key_values is None else past_key_values.layers[self.layer_idx]
+    if isinstance(layer, Forked) and attention_mask is not None:
+        out, weights = layer.attend(q, k, v, attention_mask.clamp(min=LOWEST), self.scaling), None
+    else:
+        if past_key_values is not None:
+            k, v = past_key_values.update(k, v, self.layer_idx)
+        out, weights = attention(self, q, k, v, attention_mask, self.scaling)
     return self.o_proj(out.reshape(*shape[:-2], -1)), weights
 
 
