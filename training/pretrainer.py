@@ -272,13 +272,15 @@ class Pretrainer:
         right = (logits.argmax(-1) == targets).float()
         kinds = self.kinds[targets]
         total, accuracy = torch.zeros(()), {}
+        sides = (("token", ~blind, 1.0), ("blind", blind, self.config.blind_weight))
         for number, (name, weight) in enumerate(WEIGHTS.items()):
-            on = kinds == number
-            for part, share in ((on & ~blind, 1.0), (on & blind, self.config.blind_weight)):
+            for side, of_side, share in sides:
+                part = of_side & (kinds == number)
                 if part.any():
-                    total = total + share * weight * losses[part].sum() / weights[part].sum()
-            if on.any():
-                accuracy[f"token/{name}"] = float(right[on].mean())
+                    # A part may hold nothing but skills whose weight is 0.
+                    mean = losses[part].sum() / weights[part].sum().clamp(min=1e-9)
+                    total = total + share * weight * mean
+                    accuracy[f"{side}/{name}"] = float(right[part].mean())
         return total, accuracy
 
     def step(self, step: int) -> dict[str, float]:
@@ -312,11 +314,17 @@ class Pretrainer:
         return metrics
 
     def _advance(self, metrics: dict[str, float]) -> None:
-        """Move on to fuller screens; all processes decide by their common mean."""
-        if "token/location" not in metrics or self.stage + 1 == len(self.config.stages):
+        """Move on to fuller screens; all processes decide by their common mean.
+
+        Of questions about pictures alone: the rules that need none are learned long before anything is seen, and would
+        end every stage while perception is still trained by itself.
+        """
+        if self.stage + 1 == len(self.config.stages):
             return
-        mean = float(np.mean(distributed.gather_objects(metrics["token/location"])))
-        self.location_accuracy = 0.98 * self.location_accuracy + 0.02 * mean
+        found = [x for x in distributed.gather_objects(metrics.get("token/location")) if x is not None]
+        if not found:
+            return
+        self.location_accuracy = 0.98 * self.location_accuracy + 0.02 * float(np.mean(found))
         if self.location_accuracy > self.config.advance_at:
             self.stage, self.location_accuracy = self.stage + 1, 0.1
 
