@@ -7,8 +7,6 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 # llvmpipe, the software GL driver, otherwise starts a thread a core for every renderer.
 export LP_NUM_THREADS ?= 1
-# Our own `make` is the only one who may decide what pip installs into .venv.
-unexport PYTHONPATH
 
 .PHONY: help setup train test slow lint format bench bench-peers effects faults clean
 .DEFAULT_GOAL := help

@@ -1,14 +1,15 @@
 """What differs between families of vision-language models: how frames become model inputs, and where tokens stand.
 
-The generic family uses nothing but the processor of the model's folder. A fast family is declared per model class and
-held to the generic one by parity tests: Qwen3-VL shares prefixes and the features of frames.
+The generic family uses nothing but the model and the processor of its folder. A fast family is declared per model
+class and held to the generic one by parity tests: Qwen3-VL shares prefixes and the features of frames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -45,7 +46,10 @@ class Family(Protocol):
         """Keyword arguments of the model's ``forward`` for the images of each row, in prompt order."""
 
     def positions(self, ids: Tensor, mask: Tensor, images: Sequence[Sequence[Frame]]) -> Tensor:
-        """Explicit position ids for padded rows ``ids`` [B, L] with ``mask`` [B, L]; [B, L] or [3, B, L]."""
+        """Explicit position ids for padded rows ``ids`` [B, L] with ``mask`` [B, L]; [B, L] or [3, B, L].
+
+        Padding has any that are valid, 0 and above.
+        """
 
     def sharing(self, uses: Sequence[Collection[str]]) -> Iterator[int]:
         """Count through micro-batches that show frames by these keys: see :meth:`policy.frames.Features.sharing`."""
@@ -62,8 +66,27 @@ class Family(Protocol):
     def save(self, folder: Path) -> None: ...
 
 
+@runtime_checkable
+class Placing(Protocol):
+    """A model that places image tokens in time, height and width: multimodal rotary positions."""
+
+    def get_rope_index(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Positions [3, B, L], and what is to be added to those that count in a row of replies."""
+
+
+RopeIndex = Callable[..., tuple[Tensor, Tensor]]
+PLACED_BY = {"mm_token_type_ids", "image_grid_thw", "attention_mask"}
+"""What it is called with."""
+TOLD_BY_TOKEN = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
+"""Inputs that say of every token whether it is of an image: for masks, for experts, and for positions."""
+
+
 class GenericFamily:
-    """Any image-text-to-text model, through its own processor."""
+    """An image-text-to-text model, through its own processor, and through its own positions where it has such.
+
+    Nothing tells the model token by token what belongs to an image: a class that asks for that beyond positions, such
+    as Gemma 3 and PaliGemma for masks, is refused.
+    """
 
     packs = False
 
@@ -71,14 +94,32 @@ class GenericFamily:
         self.processor: Any = AutoProcessor.from_pretrained(folder, trust_remote_code=False)  # type: ignore[no-untyped-call]
         self.tokenizer: PreTrainedTokenizerBase = self.processor.tokenizer
         self.image_token_id = int(model.config.image_token_id)
-        self._counts: dict[tuple[int, ...], int] = {}
+        self._name = type(model).__name__
+        self._rope_index = _rope_index(model)
+        _require_untold(model, self.processor.model_input_names, self._rope_index)
+        self._looks: dict[tuple[int, ...], tuple[int, list[list[int]]]] = {}
 
     def image_tokens(self, frame: Frame) -> int:
-        if frame.shape not in self._counts:
+        return self._look(frame)[0]
+
+    def _look(self, frame: Frame) -> tuple[int, list[list[int]]]:
+        """Tokens of a frame of this size; and its patches in time, height and width, where positions are made of them.
+
+        A picture is processed once for each size.
+
+        Raises:
+            ModelError: the processor writes more than the image's tokens, marks of rows say: prompts have these alone.
+        """
+        if frame.shape not in self._looks:
             token = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
-            ids = self.processor(text=[token], images=[Image.fromarray(frame)])["input_ids"][0]
-            self._counts[frame.shape] = int((np.asarray(ids) == self.image_token_id).sum())
-        return self._counts[frame.shape]
+            inputs = self.processor(text=[token], images=[Image.fromarray(frame)])
+            written, alone = np.asarray(inputs["input_ids"][0]), np.asarray(self.tokenizer(token)["input_ids"])
+            count = int((written == self.image_token_id).sum())
+            if not np.array_equal(written, np.repeat(alone, np.where(alone == self.image_token_id, count, 1))):
+                raise _unfit(self._name, "marks rows, tiles or ends of images by tokens of their own")
+            grids = np.asarray(inputs["image_grid_thw"]).tolist() if self._rope_index else []
+            self._looks[frame.shape] = count, grids
+        return self._looks[frame.shape]
 
     def image_inputs(self, images: Sequence[Sequence[Frame]]) -> dict[str, Any]:
         if not any(len(row) for row in images):
@@ -88,7 +129,21 @@ class GenericFamily:
         return {k: v for k, v in inputs.items() if isinstance(v, Tensor)}
 
     def positions(self, ids: Tensor, mask: Tensor, images: Sequence[Sequence[Frame]]) -> Tensor:
-        return (mask.long().cumsum(1) - 1).clamp_(min=0)
+        if self._rope_index is None:
+            return (mask.long().cumsum(1) - 1).clamp_(min=0)
+        shown = (ids == self.image_token_id).int()
+        found = []
+        # Row by row: some classes count images on from one row to the next.
+        for row, frames in enumerate(images):
+            grids = [grid for frame in frames for grid in self._look(frame)[1]]
+            placed, _ = self._rope_index(
+                ids[row, None],
+                mm_token_type_ids=shown[row, None],
+                image_grid_thw=torch.tensor(grids, device=ids.device) if grids else None,
+                attention_mask=mask[row, None],
+            )
+            found.append(placed)
+        return torch.cat(found, 1)
 
     def sharing(self, uses: Sequence[Collection[str]]) -> Iterator[int]:
         """Nothing is shared: the generic path leaves all of this to the model."""
@@ -108,7 +163,7 @@ class Qwen3VLFamily:
     """Qwen3-VL: patches cut here, each distinct frame encoded once, multimodal rotary positions computed here.
 
     The stock composite processor needs torchvision for videos, which we never have; the image processor of the folder
-    is read for its sizes and used to resize frames that are not whole image tokens.
+    is read for the mean and the deviation of pixels. Nothing is resized: frames are whole image tokens, or refused.
     """
 
     packs = True
@@ -252,3 +307,37 @@ def family_of(folder: Path, model: PreTrainedModel) -> Family:
     if isinstance(model, Qwen3VLForConditionalGeneration):
         return Qwen3VLFamily(folder, model)
     return GenericFamily(folder, model)
+
+
+def _rope_index(model: PreTrainedModel) -> RopeIndex | None:
+    """What places a model's image tokens in height and width; None where its positions just count.
+
+    Raises:
+        ModelError: they are placed by something else than the grids of images.
+    """
+    placing = next((part for part in (model.base_model, model) if isinstance(part, Placing)), None)
+    if placing is None:
+        return None
+    if not inspect.signature(placing.get_rope_index).parameters.keys() >= PLACED_BY:
+        raise _unfit(type(model).__name__, "places image tokens by more than the grids of images")
+    return placing.get_rope_index
+
+
+def _require_untold(model: PreTrainedModel, given: Collection[str], rope_index: RopeIndex | None) -> None:
+    """Raise a ModelError where a model takes from its processor what every token is, for more than positions.
+
+    Without it such a model computes something else and does not say so.
+    """
+    takes = inspect.signature(model.forward).parameters
+    told = [name for name in TOLD_BY_TOKEN if name in takes and name in given]
+    if rope_index is not None:
+        told = [name for name in told if name != "mm_token_type_ids"]  # for positions alone, which it is given
+    if told:
+        raise _unfit(type(model).__name__, f"treats tokens of images apart, in masks for example, by {told[0]}")
+
+
+def _unfit(model: str, why: str) -> ModelError:
+    return ModelError(
+        f"{model} {why}, which GenericFamily does not pass: take a model of another class, or write a "
+        "family for this one (docs/adding-a-model.md)"
+    )

@@ -63,7 +63,7 @@ class Scores:
 def quick_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is faster than float32 here: on GPUs that have it, and on CPUs with instructions for it."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
@@ -146,6 +146,11 @@ class VLM(nn.Module):
             family = family_of(path, model)
         except (OSError, ValueError, KeyError, json.JSONDecodeError, SafetensorError) as error:
             raise ModelError(f"{path} holds no image-text-to-text model that transformers can open: {error}") from error
+        except ImportError as error:
+            raise ModelError(
+                f"{path} holds a model for which transformers needs a package that is not here, install it: "
+                + " ".join(str(error).split())
+            ) from error
         # transformers draws at random what it does not find, and goes on.
         if lost := sorted([*loaded["missing_keys"], *(str(name) for name, *_ in loaded["mismatched_keys"])]):
             raise ModelError(f"{path} lacks weights that fit its config.json: {lost[0]} and {len(lost) - 1} more")

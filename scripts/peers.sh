@@ -9,6 +9,7 @@
 #   sb3      Stable-Baselines3, and what our worlds need
 set -euo pipefail
 cd "$(dirname "$0")/.."
+unset PYTHONPATH # nobody else decides what pip installs here
 
 say() { printf 'peers: %s\n' "$*"; }
 

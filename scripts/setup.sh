@@ -3,6 +3,7 @@
 # `make` calls it when .venv is missing or when pyproject.toml, constraints.txt or this file changed. Safe to run again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+unset PYTHONPATH # nobody else decides what pip installs here
 
 say() { printf 'set-up: %s\n' "$*"; }
 fail() { printf 'set-up: %s\n' "$*" >&2; exit 1; }

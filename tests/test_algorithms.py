@@ -110,6 +110,11 @@ def test_a_misspelt_algorithm_names_the_nearest() -> None:
     assert all(a.summary for a in ALGORITHMS.values())
 
 
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_rank_without_an_episode_waits_for_the_others(name: str) -> None:
+    assert credited(name) == []
+
+
 def test_a_token_within_its_turn_by_hand() -> None:
     """What lands on the record: whitened advantages on sampled tokens, targets for the critic, 0 on the forced one."""
     # γ = 1, λ = 1, one turn paid 4 with tokens V = 1, 9 (forced), 3: A = 4 − 1 = 3, 0, 4 − 3 = 1. Whitened: ±1.

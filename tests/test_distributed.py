@@ -111,6 +111,12 @@ def test_a_rank_that_loses_another_while_joining_says_nothing(capfd: pytest.Capt
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_a_training_run_takes_a_process_a_gpu_or_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    for gpus, asked, taken in ((0, 0, 2), (0, 3, 3), (1, 0, 1), (8, 0, 8), (8, 4, 4)):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        assert distributed.processes(asked) == taken
+
+
 def test_a_core_a_rank() -> None:
     if not torch.cuda.is_available():
         assert 1 <= distributed.default_ranks() <= (os.cpu_count() or 1)

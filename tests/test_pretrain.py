@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,15 +24,18 @@ from perception.dense import ALPHABET, Classes, dense_labels
 from perception.questions import screen_questions, table_questions
 from policy.codecs.compact import Compact, centre
 from policy.tiny import TinyShape
+from policy.vlm import VLM
 from sims import draw
 from sims.arm import WORKSPACE
 from training import worlds
 from training.blind import BLIND, Blind
 from training.card import write_card
+from training.config import ConfigError
 from training.distributed import launch
 from training.mixture import DemoStream, Mixture, MixtureError, Recipe, ahead, point
-from training.pretrain import PretrainError, pretrain
-from training.pretrainer import PretrainConfig, learning_rate_scale
+from training.pretrain import pretrain
+from training.pretrainer import PretrainConfig, PretrainError, learning_rate_scale
+from training.start import alone
 
 BUTTON = SceneObject(
     name="b",
@@ -266,6 +270,60 @@ def test_a_run_learns_writes_a_model_and_resumes(small: PretrainConfig, tmp_path
     AutoModelForImageTextToText.from_pretrained(out / "model")
     card = write_card(out, "handeye pretrain").read_text()
     assert "Held-out scores at step 6" in card and "6 of 6 steps" in card
+
+
+def test_stages_wait_for_questions_about_pictures(small: PretrainConfig, tmp_path: Path) -> None:
+    """Rules that need no picture are learned first; screens must not get fuller by that."""
+    pretrain(replace(small, steps=5, log_every=1, advance_at=0.0), tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["stage"] for row in rows] == [0, 0, 0, 1, 2]
+    assert (
+        all("blind/location" in row for row in rows)
+        and ["token/location" in row for row in rows] == [False] * 3 + [True] * 2
+    )
+
+
+def test_a_skill_can_be_left_out(small: PretrainConfig, tmp_path: Path) -> None:
+    """Of the questions without a picture ``copy`` alone has letters: a part of the loss has then no weight."""
+    weights = small.skill_weights | {"copy": 0.0}
+    pretrain(replace(small, steps=1, dense_steps=1, skill_weights=weights), tmp_path / "run")
+    VLM.load(tmp_path / "run" / "model")  # whose weights are finite
+
+
+def test_what_is_not_finite_is_neither_learned_nor_saved(small: PretrainConfig, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    pretrain(replace(small, steps=1), out)
+    with pytest.raises(PretrainError, match="not finite"):
+        pretrain(replace(small, lr=1e30, muon_lr=1e30, warmup=1), out, resume=True)
+    pretrain(replace(small, steps=2), out, resume=True)
+
+
+def test_a_save_that_fails_leaves_the_one_before(
+    small: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    pretrain(replace(small, steps=1), out)
+    before = (out / "model" / "model.safetensors").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.pretrain.save_file", full)
+        with pytest.raises(PretrainError, match=r"still stands.*--resume True"):
+            pretrain(replace(small, steps=2), out, resume=True)
+    assert (out / "model" / "model.safetensors").read_bytes() == before
+    shutil.rmtree(out / ".model")
+    (out / "model").rename(out / ".model")  # killed between two renames
+    with alone(out), pytest.raises(ConfigError, match="still writes"):
+        pretrain(replace(small, steps=2), out, resume=True)
+    pretrain(replace(small, steps=2), out, resume=True)
+    assert (out / "model" / "model.safetensors").read_bytes() != before and not (out / ".model").exists()
+
+
+def test_every_process_needs_a_screen(small: PretrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(PretrainError, match="--screens 1"):
+        launch(pretrain, (replace(small, screens=1), tmp_path / "run"), 2)
 
 
 def test_what_is_saved_keeps_a_share_of_what_it_began_with(small: PretrainConfig, tmp_path: Path) -> None:

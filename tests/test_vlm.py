@@ -17,7 +17,7 @@ from policy.engine import Engine, Sampling
 from policy.families import GenericFamily, ModelError, Qwen3VLFamily
 from policy.frames import Features, chunks
 from policy.packing import Row
-from policy.vlm import VLM
+from policy.vlm import VLM, quick_bf16
 from tests.toy_models import frame
 
 
@@ -256,6 +256,11 @@ def test_the_generic_family_counts_tokens_by_its_own_processor(llava: Path) -> N
     vlm = VLM.load(llava)
     assert isinstance(vlm.family, GenericFamily)
     assert vlm.family.image_tokens(frame(0)) == 16
+
+
+def test_bfloat16_that_a_gpu_only_emulates_is_not_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert not quick_bf16(torch.device("cuda"))
 
 
 def test_errors_name_the_mend(qwen: Path, tmp_path: Path) -> None:

@@ -187,10 +187,11 @@ class ActorCritic:
     def _tokens(self, trajectories: Sequence[Trajectory], config: Config) -> None:
         decisions = [d for t in trajectories for d in t.decisions]
         masks = [sampled_of(d) for d in decisions]
-        mask = np.concatenate(masks)
+        mask = np.concatenate([np.zeros(0, bool), *masks])  # a rank may be left without an episode
+        values = [d.token_values for d in decisions if d.token_values is not None]
         advantages, targets = (token_gae if self.level == "token" else bilevel_gae)(
             self._paid(trajectories),
-            np.concatenate([d.token_values for d in decisions if d.token_values is not None]).astype(np.float64),
+            np.concatenate([np.zeros(0), *values]).astype(np.float64),
             mask,
             steps_of(trajectories),
             np.repeat(np.arange(len(decisions)), [len(m) for m in masks]),
@@ -200,11 +201,10 @@ class ActorCritic:
         )
         everyone, mine = everyones(advantages)
         whitened = np.where(mask, whiten(everyone, everyones(mask.astype(np.float64))[0])[mine], 0.0)
-        ends = np.cumsum([len(m) for m in masks])[:-1]
-        for decision, advantage, target in zip(
-            decisions, np.split(whitened, ends), np.split(targets, ends), strict=True
-        ):
-            decision.advantages, decision.token_returns = advantage.astype(np.float32), target.astype(np.float32)
+        begins = np.cumsum([0, *(len(m) for m in masks)])
+        for decision, begin, end in zip(decisions, begins[:-1], begins[1:], strict=True):
+            decision.advantages = whitened[begin:end].astype(np.float32)
+            decision.token_returns = targets[begin:end].astype(np.float32)
 
 
 @dataclass(frozen=True)

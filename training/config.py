@@ -29,8 +29,8 @@ class Config:
     """Name under which the run is reported."""
     seed: int = 0
     """Keys every random draw of the run."""
-    ranks: int = 2
-    """Processes: one a core, or one a GPU. 0 takes as many as there are. Part of what a run's numbers depend on."""
+    ranks: int = 0
+    """Processes; 0 takes one a GPU, and two where there is none. Part of what a run's numbers depend on."""
     imports: tyro.conf.Suppress[tuple[str, ...]] = ()
     """Modules of the user's own, imported on every rank; they add tasks, terms or algorithms to their dicts."""
 
@@ -40,7 +40,8 @@ class Config:
     task_weights: dict[str, float] = field(default_factory=dict)
     """How often a task is drawn, relative to the others; 1 where it is not named."""
     reward: dict[str, float] = field(default_factory=lambda: {"task": 1.0, "subgoal": 1.0, "invalid": -0.1})
-    """Weight by reward term; terms that are not named are recorded and unpaid."""
+    """Weight by reward term. A world's term that is not named is recorded and unpaid, an agent's is not computed; with
+    a weight of 0 it is recorded too."""
     reward_scales: dict[str, float] = field(default_factory=dict)
     """Factor on all rewards of a task; 1 where it is not named."""
 

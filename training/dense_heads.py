@@ -35,9 +35,11 @@ class DenseHeads(nn.Module):
         """``vision``: the tower's output for the frames of ``labels``, in order."""
         patches = vision.last_hidden_state.float()
         tokens = torch.cat(list(vision.pooler_output)).float()
-        want = {name: _flat(labels, name) for name in ("characters", "centre", "color", "kind")}
+        names = ("characters", "centre", "color", "kind")
+        want = {name: _flat(labels, name).to(tokens.device) for name in names}
+        glyphs = _glyph_targets(labels).to(tokens.device)
         parts = {
-            "glyphs": self._glyphs(self.glyphs(patches).view(-1, CHARACTERS), _glyph_targets(labels)),
+            "glyphs": self._glyphs(self.glyphs(patches).view(-1, CHARACTERS), glyphs),
             "characters": _cross(self.characters(tokens).view(-1, CHARACTERS), want["characters"].flatten()),
             "centre": _cross(self.centre(tokens).view(-1, PLACES), want["centre"].flatten(), slack=1),
             "color": _cross(self.color(tokens), want["color"]),

@@ -29,6 +29,8 @@ from training.host import FEW_THREADS
 
 TIMEOUT = timedelta(hours=2)
 """How long a rank waits for the others: longer than any rollout."""
+ASKING = (signal.SIGINT, signal.SIGTERM)
+"""Signals that ask a run to stop: Ctrl-C, and what ``kill``, ``timeout`` and schedulers send."""
 _asked: Path | None = None
 """In a rank that launch() started: the file by whose being there the parent says: finish the step, save, and end."""
 
@@ -136,6 +138,14 @@ def default_ranks() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else (os.cpu_count() or 1)
 
 
+def processes(asked: int) -> int:
+    """Of a training run: as many as were asked for, or with 0 one a GPU; without any two, on every machine.
+
+    More cores would be another run: what a step learns depends a little on how many share it.
+    """
+    return asked or torch.cuda.device_count() or 2
+
+
 def launch(fn: Callable[..., Any], args: tuple[Any, ...], ranks: int = 0, *, patient: bool = False) -> Any:
     """Run ``fn(*args)`` on every rank and return what rank 0 returned.
 
@@ -194,18 +204,21 @@ def _spawn(fn: Callable[..., Any], args: tuple[Any, ...], ranks: int, patient: b
 
 
 def _start(workers: Sequence[Any]) -> None:
-    """Start ranks that are deaf to Ctrl-C, which reaches the whole process group: the parent alone acts on it."""
-    own = signal.getsignal(signal.SIGINT)
-    main = threading.current_thread() is threading.main_thread()
-    if main:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # ranks inherit that from their first moment on
+    """Start ranks that are deaf to what asks a run to stop: the parent alone acts on it.
+
+    Ctrl-C, ``timeout`` and schedulers signal the whole process group.
+    """
+    own: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in ASKING:
+            own[number] = signal.signal(number, signal.SIG_IGN)  # ranks inherit that from their first moment on
     try:
         with environment(FEW_THREADS):
             for worker in workers:
                 worker.start()
     finally:
-        if main:
-            signal.signal(signal.SIGINT, own)
+        for number, handler in own.items():
+            signal.signal(number, handler)
 
 
 def _wait(workers: Sequence[Any]) -> None:
@@ -217,7 +230,7 @@ def _wait(workers: Sequence[Any]) -> None:
             for worker in workers:
                 worker.join(timeout=5)
                 if worker.is_alive():
-                    worker.terminate()
+                    worker.kill()
                 worker.join()
 
 
@@ -237,7 +250,8 @@ def _outcome(folder: Path, workers: Sequence[Any]) -> Any:
 def _worker(index: int, ranks: int, folder: str, asked: Path, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
     global _asked
     _asked = asked
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in ASKING:
+        signal.signal(number, signal.SIG_IGN)
     os.environ["LOCAL_RANK"] = str(index)
     # Loopback by name: the host's own name may not resolve.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
@@ -307,7 +321,7 @@ class _Interrupts:
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in ASKING:
                 self.before[number] = signal.signal(number, self._handle)
 
     def __exit__(self, *_: object) -> None:
@@ -345,7 +359,7 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if _asked is None and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in ASKING:
                 self._before[number] = signal.signal(number, self._handle)
         return self
 

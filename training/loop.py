@@ -10,7 +10,7 @@ from episode import HandeyeError, Trajectory
 from policy.vlm import model_folder
 from training import checkpoint
 from training.config import Config
-from training.distributed import StopRequest, any_rank, is_first_process, launch
+from training.distributed import StopRequest, any_rank, is_first_process, launch, processes
 from training.journal import METRICS
 from training.metrics import whole_groups
 from training.pool import open_pool
@@ -47,7 +47,7 @@ def train(config: Config, out: Path, resume: Path | None = None, *, stop_at: int
             (begin_folder if resume is None else write_config)(config, out)
         resume = None  # killed before its first checkpoint: all of it again
     summary: dict[str, Any] = launch(
-        train_rank, (config, out, resume, stop_at), min(config.ranks, config.groups), patient=True
+        train_rank, (config, out, resume, stop_at), min(processes(config.ranks), config.groups), patient=True
     )
     return summary
 

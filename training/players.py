@@ -36,6 +36,8 @@ class Manner:
     conversation: bool = False
     temperature: float = 1.0
     """Of its replies, as the run evaluates them; 0 takes the likeliest."""
+    bf16: bool = True
+    """Whether it computes in bfloat16 where the machine is quick at that."""
 
 
 def check_policy(policy: str, codec: str = "") -> None:
@@ -82,7 +84,7 @@ def _model(policy: str, codec: str, temperature: float | None) -> tuple[Agent, P
 
     folder, manner = found(policy)
     chosen = codec_named(codec or manner.codec)
-    vlm = VLM.load(folder, device=device(), bf16=True)
+    vlm = VLM.load(folder, device=device(), bf16=manner.bf16)
     vlm.eval()
     context = context_of(vlm, chosen, manner.frames, manner.last_actions, manner.conversation)
     sampling = Sampling(manner.temperature if temperature is None else temperature, chosen.max_tokens)
@@ -99,5 +101,5 @@ def found(policy: str) -> tuple[str, Manner]:
     if not (folder.parent / checkpoint.STATE).is_file():
         return str(folder), Manner()
     c = checkpoint.load_config(folder.parent)
-    manner = Manner(c.codec, c.frames, c.last_actions, c.conversation, c.eval_temperature)
+    manner = Manner(c.codec, c.frames, c.last_actions, c.conversation, c.eval_temperature, c.bf16)
     return str(folder), manner

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from episode import Frame, SceneObject
+from episode import Frame, HandeyeError, SceneObject
 from perception.dense import Classes, dense_labels
 from policy.packing import ROOT, PrefixTree, pack
 from policy.tiny import TinyShape
@@ -25,6 +25,10 @@ from training.card import SKILLS
 from training.dense_heads import DenseHeads
 from training.mixture import Item, Mixture, Recipe
 from training.muon import Muon
+
+
+class PretrainError(HandeyeError):
+    """A pretraining run that cannot be started or gone on with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +130,13 @@ class Pretrainer:
 
     def __init__(self, config: PretrainConfig, folder: Path) -> None:
         self.config = config
-        self.vlm = VLM.load(folder, bf16=True)
+        self.vlm = VLM.load(folder, device=distributed.device(), bf16=True)
         self.mixture = Mixture(config.recipe, config.seed)
         self.held_out = Mixture(config.recipe, config.seed + 1, "heldout")
         vision = self.vlm.model.config.vision_config
         torch.manual_seed(config.seed)
-        self.heads = DenseHeads(vision.hidden_size, vision.out_hidden_size, self._classes())
+        heads = DenseHeads(vision.hidden_size, vision.out_hidden_size, self._classes())
+        self.heads = heads.to(self.vlm.device)
         self.optimizers = self._optimizers()
         self.kinds = self._token_kinds()
         self.initial: dict[str, Tensor] = {}
@@ -170,7 +175,12 @@ class Pretrainer:
                 kinds[index] = 1
             elif token.isalnum():
                 kinds[index] = 2 if len(token) == 1 else 3
-        return kinds
+        return kinds.to(self.vlm.device)
+
+    def close(self) -> None:
+        """Frees the worlds."""
+        self.mixture.close()
+        self.held_out.close()
 
     # --- what a resumed run needs
 
@@ -194,7 +204,10 @@ class Pretrainer:
             owner, place, *kind = key.split("::")
             if kind:
                 optimizer = self.optimizers[int(owner.removeprefix("optimizer"))][0]
-                optimizer.state[optimizer.param_groups[0]["params"][int(place)]][kind[0]] = tensor
+                parameter = optimizer.param_groups[0]["params"][int(place)]
+                # AdamW counts its steps on the CPU.
+                tensor = tensor if kind[0] == "step" else tensor.to(parameter.device)
+                optimizer.state[parameter][kind[0]] = tensor
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -271,7 +284,7 @@ class Pretrainer:
         losses = F.cross_entropy(logits, targets, reduction="none") * weights
         right = (logits.argmax(-1) == targets).float()
         kinds = self.kinds[targets]
-        total, accuracy = torch.zeros(()), {}
+        total, accuracy = torch.zeros((), device=logits.device), {}
         sides = (("token", ~blind, 1.0), ("blind", blind, self.config.blind_weight))
         for number, (name, weight) in enumerate(WEIGHTS.items()):
             for side, of_side, share in sides:
@@ -303,7 +316,12 @@ class Pretrainer:
         (loss / distributed.world_size()).backward()  # type: ignore[no-untyped-call]
         for module in (self.vlm, self.heads):
             distributed.all_reduce_gradients(module)
-        torch.nn.utils.clip_grad_norm_(self.vlm.parameters(), config.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.vlm.parameters(), config.clip)
+        if not norm.isfinite():  # on every process, as the sum is
+            raise PretrainError(
+                f"step {step + 1}: the gradient is not finite, so nothing was learned from it. The last save stands: "
+                "--resume True with a lower --lr and --muon-lr"
+            )
         for optimizer, base in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = base * scale

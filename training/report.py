@@ -337,7 +337,7 @@ class _Moment:
 
 
 def _moment(folder: str) -> _Moment:
-    """From the name of the folder below ``episodes/``: ``before``, ``after`` or ``step-000010``."""
+    """From the name of the folder below ``episodes/``: ``before``, ``after`` or ``step-000011``."""
     if folder in ("before", "after"):
         return _Moment(f"{folder} training", ("before", "after").index(folder))
     digits = "".join(c for c in folder if c.isdigit())

@@ -50,7 +50,9 @@ TERMS: dict[str, Term] = {"format": format_term, "length": length_term, "invalid
 
 
 class RewardWeights(Mapping[str, float]):
-    """Weights by term: ``RewardWeights(task=1.0, subgoal=0.5)``. Terms without a weight are recorded and unpaid.
+    """Weights by term: ``RewardWeights(task=1.0, subgoal=0.5)``.
+
+    A world's terms without a weight are recorded and unpaid; an agent's are not even computed.
 
     Raises:
         UnknownTerm: a name is neither an environment's term nor one of :data:`TERMS`.

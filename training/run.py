@@ -84,7 +84,14 @@ class Run:
         source = checkpoint.find(resume) if resume is not None else None
         if source is not None and (config.kl or self.algorithm.direct or self.algorithm.judges):
             # Read again; of a run that begins, before any rank was started.
-            checkpoint.vouch(model_folder(config.policy))
+            try:
+                checkpoint.vouch(model_folder(config.policy))
+            except HandeyeError as error:
+                raise checkpoint.CheckpointError(
+                    f"{error}. The run began with that model and measures how far the policy went from it: put it "
+                    "back (a run keeps its newest checkpoints alone: --keep), or do without where the algorithm can "
+                    "(--kl 0)"
+                ) from error
         self.vlm = self._load(
             config.policy if source is None else source / checkpoint.MODEL, self.algorithm.critic, self._seen()
         )

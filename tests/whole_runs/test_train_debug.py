@@ -19,7 +19,7 @@ from policy.vlm import BASE, VLM
 from tests.run_helpers import lines, strip
 from training import checkpoint, record
 from training.algorithms import ALGORITHMS
-from training.config import PRESETS
+from training.config import PRESETS, Config
 from training.loop import train
 from training.players import found
 from training.rewards import TERMS
@@ -97,21 +97,24 @@ def test_groups_without_variance_are_played_again_and_counted(model: Path, tmp_p
     assert lines(tmp_path / "varied") == lines(tmp_path / "plain") and lines(tmp_path / "plain")[0]["episodes"] == 8
 
 
-def test_two_ranks_take_the_step_that_one_takes_and_ctrl_c_saves(model: Path, tmp_path: Path) -> None:
-    config = strip(
-        model, steps=500, groups=3, ranks=2, imports=("tests.fake_strip",), save_every=500, world_timeout=60.0
-    )
+def long(model: Path) -> Config:
+    """A run on two ranks that nobody would wait for."""
+    return strip(model, steps=500, groups=3, ranks=2, imports=("tests.fake_strip",), save_every=500, world_timeout=60.0)
+
+
+def asked_to_stop(by: signal.Signals, config: Config, folder: Path) -> None:
+    """Begin a run in ``folder / "run"``, signal its process group after a step, and see that it saves and ends."""
     program = (
         "import sys, json; from pathlib import Path; from training.config import Config; from training.loop import *\n"
         "if __name__ == '__main__':\n"
         "    try: train(Config.from_json(json.loads(sys.argv[1])), Path(sys.argv[2]))\n"
         "    except Interrupted as error: print('INTERRUPTED', error); sys.exit(7)\n"
     )
-    script = tmp_path / "script.py"
+    script = folder / "script.py"
     script.write_text(program)
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     process = subprocess.Popen(
-        [sys.executable, str(script), json.dumps(config.to_json()), str(tmp_path / "run")],
+        [sys.executable, str(script), json.dumps(config.to_json()), str(folder / "run")],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -119,18 +122,26 @@ def test_two_ranks_take_the_step_that_one_takes_and_ctrl_c_saves(model: Path, tm
         start_new_session=True,
     )
     try:
-        metrics = tmp_path / "run" / "metrics.jsonl"
+        metrics = folder / "run" / "metrics.jsonl"
         deadline = time.monotonic() + 300
         while not (metrics.is_file() and metrics.read_text()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to parent and ranks alike
+        os.killpg(process.pid, by)  # to parent and ranks alike
         said, _ = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 7 and "go on with --resume" in said
-    done = checkpoint.load_state(checkpoint.find(tmp_path / "run"))["progress"]["step"]
-    assert done >= 1 and len(lines(tmp_path / "run")) == done
+    done = checkpoint.load_state(checkpoint.find(folder / "run"))["progress"]["step"]
+    assert done >= 1 and len(lines(folder / "run")) == done
 
+
+def test_a_run_that_a_scheduler_ends_saves(model: Path, tmp_path: Path) -> None:
+    asked_to_stop(signal.SIGTERM, long(model), tmp_path)
+
+
+def test_two_ranks_take_the_step_that_one_takes_and_ctrl_c_saves(model: Path, tmp_path: Path) -> None:
+    config = long(model)
+    asked_to_stop(signal.SIGINT, config, tmp_path)
     # One rank alone: the sum over ranks of gradients, each over the global token count, is the gradient of the whole.
     train(dataclasses.replace(config, ranks=1, steps=1), tmp_path / "one")
     one, two = lines(tmp_path / "one")[0], lines(tmp_path / "run")[0]

@@ -86,6 +86,10 @@ def test_a_run_that_lost_the_model_it_is_compared_with_is_not_resumed(model: Pat
     config, out = resumed(run)
     with pytest.raises(CheckpointError, match="no longer the model that this run began with"):
         train(config, out, run)
+    shutil.move(start, tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match=r"began with that model .*--kl 0"):
+        train(config, out, run)
+    shutil.move(tmp_path / "elsewhere", start)
     # Nor once it went on without.
     with pytest.raises(Interrupted):
         train(dataclasses.replace(held, kl=0.0), run, run, stop_at=2)

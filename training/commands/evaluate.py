@@ -30,6 +30,8 @@ class EvalArgs(Common):
     """How the model writes its replies; a run knows its own, otherwise compact."""
     temperature: float | None = None
     """Of a model's replies, 0 for the likeliest; a run knows its own, otherwise 1."""
+    ranks: int = 0
+    """Processes, each with a copy of the model; 0 takes one a GPU, or one a core."""
 
 
 def run(argv: list[str]) -> dict[str, Any]:
@@ -41,9 +43,9 @@ def run(argv: list[str]) -> dict[str, Any]:
     task_ids = resolve(args.tasks)
     check_policy(args.policy, args.codec)
     require_at_least(1, episodes=args.episodes)
-    require_at_least(0, temperature=args.temperature)
+    require_at_least(0, temperature=args.temperature, ranks=args.ranks)
     count = len(task_ids) * args.episodes
-    result: dict[str, Any] = launch(evaluate_rank, (args, task_ids), 1 if count <= FEW else 0)
+    result: dict[str, Any] = launch(evaluate_rank, (args, task_ids), 1 if count <= FEW else args.ranks)
     rows = [
         [task, percent(r), str(r["n"]), *([f"{r['return']:.2f}", f"{r['turns']:.1f}"] if r["n"] else ["", ""])]
         for task, r in result["tasks"].items()

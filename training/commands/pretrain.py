@@ -30,10 +30,11 @@ def run(argv: list[str]) -> dict[str, str]:
         PretrainArgs, argv, "pretrain", "Make the tiny base model from nothing: teach it to see our worlds (hours)."
     )
     from training.card import write_card
-    from training.distributed import launch
+    from training.distributed import default_ranks, launch
     from training.report import write_report
 
-    launch(pretrain, (args.config, args.out, args.resume, args.imports))
+    ranks = min(default_ranks(), args.config.screens)
+    launch(pretrain, (args.config, args.out, args.resume, args.imports), ranks)
     command = " ".join(["handeye pretrain", *argv])
     write_card(args.out, command)
     say(f"model: {args.out / 'model'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,6 +58,8 @@ def run(argv: list[str]) -> dict[str, Any]:
     )
     if folder and args.out and args.out.resolve() != folder.resolve():
         raise UsageError(f"a resumed run goes on in its own folder {folder}: leave out --out {args.out}")
+    if not (folder or args.out) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("processes that torchrun started have to agree on a run folder: give --out DIR")
     out = folder or args.out or Path("runs") / f"{config.preset}-{time.strftime('%Y%m%d-%H%M%S')}"
     return _train(config, out, args.resume)
 
