@@ -27,6 +27,7 @@ from unittest import mock
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("LP_NUM_THREADS", "1")
 
+import numpy as np
 import torch
 import tyro
 from rich.console import Console
@@ -124,18 +125,23 @@ class Clock:
         module.forward = timed
 
 
-def update(vlm: VLM, base: VLM | None = None, *, rows: Sequence[Row]) -> None:
-    """All rows as one mini-batch, forward and backward, and forward with ``base`` where there is one."""
-    vlm.zero_grad()
-    batches = micro_batches(rows, preset("grpo").token_budget, vlm.family)
-    shown = [{frame_key(image) for i in indices for image in rows[i].images} for indices in batches]
-    for number in vlm.family.sharing(shown):
-        batch = [rows[i] for i in batches[number]]
-        scores = vlm(vlm.collate(batch))
-        if base is not None:
-            with torch.no_grad():
-                base(base.collate(batch))
-        scores.logps.sum().backward()
+def update(vlm: VLM, base: VLM | None = None, *, rows: Sequence[Row], minibatches: int = 1) -> None:
+    """Forward and backward, and forward with ``base`` where there is one.
+
+    The rows of a mini-batch are drawn as a run draws them: in several, what rows share is in fewer hands.
+    """
+    for part in np.array_split(np.random.default_rng(0).permutation(len(rows)), minibatches):
+        vlm.zero_grad()
+        chosen = [rows[i] for i in part]
+        batches = micro_batches(chosen, preset("grpo").token_budget, vlm.family)
+        shown = [{frame_key(image) for i in indices for image in chosen[i].images} for indices in batches]
+        for number in vlm.family.sharing(shown):
+            batch = [chosen[i] for i in batches[number]]
+            scores = vlm(vlm.collate(batch))
+            if base is not None:
+                with torch.no_grad():
+                    base(base.collate(batch))
+            scores.logps.sum().backward()
 
 
 def generate(vlm: VLM, turns: Sequence[Sequence[Prompt]], sampling: Sampling) -> None:
@@ -248,7 +254,7 @@ def main(groups: int = 2, turns: int = 3, policy: str = "base", out: Path = Path
             vlm,
             clock,
             rows,
-            partial(update, rows=rows),
+            partial(update, rows=rows, minibatches=1 if tasks else config.minibatches),
             turns,
             {
                 "one row a reply": (vlm, "frames"),

@@ -131,6 +131,16 @@ def test_a_token_within_its_turn_by_hand() -> None:
         assert sample.valued.tolist() == [True, False, True] and sample.targets.tolist() == [4, 0, 4]
 
 
+def test_whitening_counts_the_tokens_that_were_sampled() -> None:
+    """4 on two sampled tokens and a forced one, 1 on two: mean 2.5, deviation 1.5, and so ±1."""
+    long, short = decision(4, roles=("act",), value=0.0), decision(1, roles=("act",), value=0.0)
+    long.generations[0] = dataclasses.replace(
+        long.generations[0], reply_ids=np.zeros(3, np.int32), mask=np.array([True, False, True])
+    )
+    [[first], [second]] = credited("ppo", episode(long), episode(short, group=1))
+    assert first[0] == pytest.approx(1, abs=1e-5) and second == pytest.approx([-1, -1], abs=1e-5)
+
+
 def test_a_turns_value_is_learned_before_the_first_token_of_its_last_reply() -> None:
     turn = decision(4, roles=("memory", "act"), token_values=np.array([5, 6, 1, 2], np.float32), value=1.0)
     credited("ppo", episode(turn))

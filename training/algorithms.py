@@ -180,7 +180,7 @@ class ActorCritic:
         )
         for decision, target in zip(decisions, targets, strict=True):
             decision.ret = float(target)
-        tokens = np.array([sum(len(g.reply_ids) for g in d.generations) for d in decisions], np.float64)
+        tokens = np.array([sampled_of(d).sum() for d in decisions], np.float64)
         everyone, mine = everyones(advantages)
         assign(trajectories, whiten(everyone, everyones(tokens)[0])[mine])
 
@@ -282,8 +282,8 @@ def require_fit(config: Config) -> None:
     """Complain about settings that the config's algorithm can do nothing with.
 
     Raises:
-        ConfigError: a group of one where episodes of a group are compared, dynamic sampling where they are not, or
-            steps for judges where there are none.
+        ConfigError: a group of one where episodes of a group are compared, dynamic sampling where they are not,
+            steps for judges where there are none, or episodes that weigh alike where two are compared.
     """
     name, size = config.algorithm, config.group_size
     grouped = algorithm(name).grouped
@@ -295,6 +295,11 @@ def require_fit(config: Config) -> None:
     if config.judge_steps and not algorithm(name).judges:
         judged = ", ".join(n for n, a in ALGORITHMS.items() if a.judges)
         raise ConfigError(f"{name} has no judges: --judge-steps 0, or an algorithm that has ({judged})")
+    if config.aggregation == "sequence" and algorithm(name).direct:
+        raise ConfigError(
+            f"{name} compares two episodes token by token, and weighed as sequences the shorter one would pull harder: "
+            "--aggregation token, or constant"
+        )
     if config.resample and not grouped:
         raise ConfigError(
             f"{name} learns without groups, so that none of them can lack variance: --resample 0, or an algorithm with "

@@ -167,7 +167,18 @@ class Config:
         for name in (*sizes, "save_every", "keep", "episodes_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
-        for name in ("resample", "eval_episodes", "eval_temperature", "ranks", "judge_steps", "tie"):
+        counts = ("resample", "eval_episodes", "ranks", "judge_steps", "warmup")
+        weights = (
+            "eval_temperature",
+            "tie",
+            "kl",
+            "value",
+            "value_clip",
+            "clip_high",
+            "importance_cap",
+            "weight_decay",
+        )
+        for name in (*counts, *weights):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be 0 or more")
         for name, value in dataclasses.asdict(self).items():
@@ -191,6 +202,10 @@ class Config:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be above 0")
         if not 0 < self.gamma <= 1 or not 0 <= self.lam <= 1:
             raise ConfigError(f"gamma = {self.gamma}, lam = {self.lam}: must be in (0, 1] and [0, 1]")
+        if not 0 <= self.decay <= 1 or not 0 <= self.clip_low <= 1:
+            raise ConfigError(f"decay = {self.decay}, clip_low = {self.clip_low}: must be in [0, 1]")
+        if 0 < self.dual_clip <= 1 or self.dual_clip < 0:  # below 1 it would stop what never left the trust region
+            raise ConfigError(f"dual_clip = {self.dual_clip}: must be 0 (without) or above 1")
 
     def to_json(self) -> dict[str, Any]:
         """As JSON scalars, lists and dicts."""

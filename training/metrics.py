@@ -27,7 +27,7 @@ def whole_groups(trajectories: Sequence[Trajectory]) -> tuple[list[Trajectory], 
 
 
 def step_metrics(
-    trajectories: Sequence[Trajectory], dropped: Sequence[Trajectory], weights: RewardWeights
+    trajectories: Sequence[Trajectory], dropped: Sequence[Trajectory], weights: RewardWeights, tie: float = 0.0
 ) -> dict[str, float]:
     """Figures of one collection over all ranks.
 
@@ -41,12 +41,13 @@ def step_metrics(
         trajectories: this rank's scored episodes, broken groups left out.
         dropped: this rank's episodes of broken groups.
         weights: what ``return`` weighs.
+        tie: returns that differ by no more are equal, in ``groups/without_variance``.
     """
     pairs: Pairs = {}
     for trajectory in trajectories:
         _add_episode(pairs, trajectory, weights)
     for spread in _spreads(trajectories, weights).values():
-        _add(pairs, "groups/without_variance", float(spread <= EQUAL))
+        _add(pairs, "groups/without_variance", float(spread <= tie + EQUAL))
     keys = [(t.group, d.state_key) for t in trajectories for d in t.decisions if d.state_key is not None]
     sizes = group_sizes(keys)
     for name, (low, high) in SIZES.items():

@@ -74,6 +74,8 @@ class PretrainConfig:
     steps: int = 20000
     dense_steps: int = 2000
     """Steps of dense perception alone, at the start."""
+    bf16: bool = True
+    """Compute in bfloat16 where the machine is quick at that."""
     screens: int = 8
     """Screens a step, over all processes."""
     tables: int = 4
@@ -130,7 +132,7 @@ class Pretrainer:
 
     def __init__(self, config: PretrainConfig, folder: Path) -> None:
         self.config = config
-        self.vlm = VLM.load(folder, device=distributed.device(), bf16=True)
+        self.vlm = VLM.load(folder, device=distributed.device(), bf16=config.bf16)
         self.mixture = Mixture(config.recipe, config.seed)
         self.held_out = Mixture(config.recipe, config.seed + 1, "heldout")
         vision = self.vlm.model.config.vision_config

@@ -259,7 +259,7 @@ class Run:
     def log(self, episodes: Sequence[Trajectory], dropped: Sequence[Trajectory], figures: dict[str, float]) -> None:
         """Close the step: counters, metrics.jsonl, timings.jsonl, tracker, bar, and episodes to look at."""
         done, config = self.done, self.config
-        played = step_metrics(episodes, dropped, self.weights)
+        played = step_metrics(episodes, dropped, self.weights, config.tie)
         if done.step % config.episodes_every == 0:
             self._keep_episodes(episodes)
         done.step += 1

@@ -54,7 +54,10 @@ def row_of(trajectory: Trajectory, decision: Decision, generation: int, layout: 
 
 
 def samples_of(trajectories: Sequence[Trajectory], critic: bool, layout: Layout | None = None) -> list[Sample]:
-    """One sample a generation. Groups whose advantages are all 0 teach a critic-free method nothing: left out.
+    """One sample a generation. Groups whose advantages are all 0 give a critic-free method no gradient of a reward.
+
+    They are left out, and so cost nothing; nor are they held to the start then, or counted in ``entropy`` and
+    ``kl/reference``.
 
     An episode with a reward that is not finite has advantages that are not, whatever the algorithm made of it: the step
     is then dropped and what was not finite is named.
