@@ -58,7 +58,7 @@ from gui_env.toolkit.geometry import Rect, box
 from gui_env.toolkit.painter import Painter
 from gui_env.toolkit.themes import draw_theme
 
-VERSION = 2
+VERSION = 3
 
 
 class Goal(NamedTuple):
@@ -244,8 +244,9 @@ class GuiWorld(Hands, gym.Env[Observation, Action]):
     def _run(self, until: float) -> None:
         """Let the application answer, and the clock go on to ``until``."""
         while True:
-            while self.desk.events:
-                self.on_event(self.desk.events.pop(0))
+            while self.desk.events or self.desk.click_again():
+                if self.desk.events:  # a click may fall on nothing
+                    self.on_event(self.desk.events.pop(0))
             timer = self.desk.due(until)
             if timer is None:
                 return

@@ -137,7 +137,7 @@ class NoopAgent:
     """Does nothing, and keeps the gripper as it is."""
 
     def act(self, requests: Sequence[Request]) -> list[Turn]:
-        return [Turn([], understood(still(r.embodiment, held_grip(r.history)), "")) for r in requests]
+        return [Turn([], understood(still(r.embodiment, held_grip(r)), "")) for r in requests]
 
 
 def context_of(
@@ -180,15 +180,16 @@ def _views(context: ContextBuilder, prompt: Prompt) -> dict[str, Frame]:
 
 def read(codec: Codec, text: str, request: Request) -> Reply:
     """``text`` as a reply to ``request``; what it leaves open is taken from the request's history."""
-    return codec.parse(text, request.embodiment, grip=held_grip(request.history), cursor=last_cursor(request.history))
+    return codec.parse(text, request.embodiment, grip=held_grip(request), cursor=last_cursor(request.history))
 
 
-def held_grip(history: Sequence[Decision]) -> float:
-    """What the gripper was last told; open at the start of an episode."""
-    if not history or not history[-1].steps:
-        return 1.0
-    action = history[-1].steps[-1].action
-    return 1.0 if isinstance(action, dict) else float(action[3])
+def held_grip(request: Request) -> float:
+    """What the gripper was last told; at the start of an episode what it is, open (1) or shut (-1)."""
+    if request.history and request.history[-1].steps:
+        action = request.history[-1].steps[-1].action
+        return 1.0 if isinstance(action, dict) else float(action[3])
+    proprio = request.observation.get("proprio")
+    return -1.0 if proprio is not None and proprio[3] < 0.5 else 1.0
 
 
 def last_cursor(history: Sequence[Decision]) -> tuple[int, int] | None:

@@ -36,7 +36,9 @@ HELDOUT_PAIRS = frozenset(
 """Colour and kind that never occur together in a train scene."""
 
 HELDOUT_NEIGHBOURS = ({"red", "orange"}, {"blue", "purple"}, {"green", "cyan"}, {"yellow", "red"}, {"cyan", "blue"})
-"""Colours of a target and another of its kind that are together in held-out scenes only."""
+"""Colours of a marker, button or cube that is named and another of its kind: together in held-out scenes only.
+
+The third thing of a stack, and what stands beside a block that is pushed, lifted or carried, may be of any colour."""
 
 TABLES: dict[Split, tuple[RGB, ...]] = {
     "train": (

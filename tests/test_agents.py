@@ -187,7 +187,12 @@ def test_noop_keeps_the_gripper() -> None:
 
 
 def test_what_the_history_holds() -> None:
-    assert held_grip([]) == 1.0 and held_grip([decision(screen_action("wait"))]) == 1.0
+    told = [decision(screen_action("wait"))]
+    assert held_grip(request(SCREEN)) == 1.0 and held_grip(request(SCREEN, history=told)) == 1.0
+    begun = request(BODY)
+    assert held_grip(begun) == 1.0
+    begun.observation["proprio"][3] = 0.0  # a push begins with a shut hand
+    assert held_grip(begun) == -1.0
     assert last_cursor([]) is None
     click, typed = decision(screen_action("click", 3, 4)), decision(screen_action("type", text="a"))
     assert last_cursor([click, typed]) == (3, 4)

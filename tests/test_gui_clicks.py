@@ -99,6 +99,21 @@ def test_scroll_select() -> None:
     assert terminated and info["outcome"] is Outcome.FAILURE
 
 
+def test_running_the_mark_over_a_list_chooses_nothing() -> None:
+    for seed in range(10):
+        world = begun(ScrollSelect, seed)
+        for name in ("tab", "end", *["up"] * 7):
+            _, terminated, _, info = act(world, "key", text=name)
+            assert not terminated and not info["subgoals"]["selected"]
+    for right in (True, False):
+        world = begun(ScrollSelect, 3)
+        act(world, "key", text="tab")
+        world.list.selected = world.item.index - 1 if right else world.item.index
+        act(world, "key", text="down")
+        _, terminated, _, info = act(world, "key", text="enter")
+        assert terminated and info["success"] is right
+
+
 def test_an_expert_of_lists_says_what_it_reads() -> None:
     """The item in sight that begins most like the named one, until that is in sight itself."""
     for seed in range(6):
@@ -150,6 +165,24 @@ def test_dismiss_popup(at_once: bool) -> None:
     _, _, _, info = press(world, world.exit)
     assert info["subgoals"] == {"dismissed": True, "pressed": False}
     assert press(world, world.target)[3]["success"]
+
+
+def test_a_popup_closes_by_its_exits_alone() -> None:
+    world = next(w for seed in range(30) if (w := begun(DismissPopup, seed)).at_once)
+    for widget in (world.popup, world.text, world.exit):
+        act(world, "right_click", x=world.middle(widget)[0], y=world.middle(widget)[1])
+        assert world.desk.is_open("popup")
+    act(world, "key", text="escape")
+    assert not world.desk.is_open("popup")
+
+
+def test_a_double_click_does_not_reach_through_the_popup_that_its_first_click_brought() -> None:
+    for seed in range(40):
+        world = begun(DismissPopup, seed)
+        if not world.at_once:
+            x, y = world.middle(world.target)
+            act(world, "double_click", x=x, y=y)
+            assert not world.data["pressed"] and world.data["shown"]
 
 
 def test_the_popups_other_button_keeps_one_waiting() -> None:

@@ -327,6 +327,15 @@ def test_the_pages_in_order() -> None:
     assert terminated and info["success"] and total == pytest.approx(1 + 1 / 5)
 
 
+def test_a_double_click_does_not_turn_past_a_page_that_is_empty() -> None:
+    world = found(Wizard, lambda w: w.turn[0] == 0)
+    while not world.next.enabled:
+        world.advance(world.expert().actions[0])
+    x, y = world.middle(world.next)
+    world.advance(screen_action("double_click", x, y))
+    assert world.data["page"] == 1 and not world.next.enabled
+
+
 def test_a_wizard_that_is_finished_wrongly_fails() -> None:
     world = begun(Wizard, 2)
     turned(world, 1)

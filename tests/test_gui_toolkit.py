@@ -159,7 +159,9 @@ def test_what_is_disabled_does_not_answer(desk: Desktop) -> None:
 
 def test_clicks_and_double_clicks(desk: Desktop) -> None:
     assert click(desk, "ok") == [Event("ok", "click", "OK")]
-    assert click(desk, "ok", "double_click") == [Event("ok", "click", "OK")] * 2
+    assert click(desk, "ok", "double_click") == [Event("ok", "click", "OK")]
+    # The application answers the first before the second falls, on what lies there then.
+    assert desk.click_again() and events(desk) == [Event("ok", "click", "OK")] and not desk.click_again()
     assert click(desk, "ok", "right_click") == [Event("ok", "right_click", "OK")]
     assert click(desk, "check") == [Event("check", "change", "true")]
     assert desk.pointer == at(desk, "check")

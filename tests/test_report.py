@@ -19,7 +19,7 @@ from playwright.sync_api import sync_playwright
 from tests.synthetic import body_episode, screen_episode, write_run
 from training import record
 from training.page import Gallery, episode_data
-from training.report import ReportError, charts, pieces_of, read_lines, render, write_report
+from training.report import ReportError, _spread, charts, pieces_of, read_lines, render, write_report
 
 HOSTILE = '</script><script>document.title=\'owned\'</script><img src="https://evil.example/x.png" onerror="alert(1)">'
 
@@ -167,6 +167,14 @@ def test_an_episode_whose_parts_do_not_fit_is_a_notice(tmp_path: Path) -> None:
     episode.decisions[0].advantages = np.zeros(1, np.float32)
     record.save(episode, folder)
     assert "cannot be shown as an episode: IndexError" in write_report(run).read_text("utf-8")
+
+
+def test_of_a_long_run_it_shows_episodes_from_first_to_last(tmp_path: Path) -> None:
+    folders = [tmp_path / "episodes" / f"step-{step:06d}" / "reach" for step in range(1, 402, 10)]
+    shown = _spread([tmp_path / "episodes" / "before" / "reach-0", *folders])
+    assert shown[0].parent.name == "before" and len(shown) == 13
+    steps = [int(folder.parent.name[-6:]) for folder in shown[1:]]
+    assert steps[0] == 1 and steps[-1] == 401 and max(np.diff(steps)) <= 40
 
 
 def test_a_report_is_not_written_through_a_link(tmp_path: Path) -> None:

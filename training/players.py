@@ -38,6 +38,8 @@ class Manner:
     """Of its replies, as the run evaluates them; 0 takes the likeliest."""
     bf16: bool = True
     """Whether it computes in bfloat16 where the machine is quick at that."""
+    seed: int = 0
+    """Of the run, by which its own evaluation draws."""
 
 
 def check_policy(policy: str, codec: str = "") -> None:
@@ -91,6 +93,11 @@ def _model(policy: str, codec: str, temperature: float | None) -> tuple[Agent, P
     return VLMAgent(vlm, chosen, context, sampling), pieces_of(BASE if folder == "base" else Path(folder))
 
 
+def seed_of(policy: str) -> int:
+    """What an evaluation draws by, so that of a run it is its own again."""
+    return 0 if policy in POLICIES else found(policy)[1].seed
+
+
 def found(policy: str) -> tuple[str, Manner]:
     """The model's folder and its manner, for ``base``, a run, a checkpoint or a bare model folder."""
     from training import checkpoint
@@ -101,5 +108,5 @@ def found(policy: str) -> tuple[str, Manner]:
     if not (folder.parent / checkpoint.STATE).is_file():
         return str(folder), Manner()
     c = checkpoint.load_config(folder.parent)
-    manner = Manner(c.codec, c.frames, c.last_actions, c.conversation, c.eval_temperature, c.bf16)
+    manner = Manner(c.codec, c.frames, c.last_actions, c.conversation, c.eval_temperature, c.bf16, c.seed)
     return str(folder), manner

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from episode import HandeyeError
 from training import files, record
@@ -306,7 +308,7 @@ def _episodes(run: Path, gallery: Gallery, notices: list[str]) -> list[dict[str,
     pieces = pieces_of(run)
     shown: list[tuple[tuple[str, int, int], dict[str, Any]]] = []
     count: dict[tuple[str, str], int] = {}
-    for folder in record.find(run / "episodes"):
+    for folder in _spread(record.find(run / "episodes")):
         moment = _moment(folder.relative_to(run / "episodes").parts[0])
         try:
             trajectory = record.load(folder)
@@ -323,6 +325,19 @@ def _episodes(run: Path, gallery: Gallery, notices: list[str]) -> list[dict[str,
                 continue
             shown.append(((trajectory.task.id, moment.order, moment.step or 0), data))
     return [data for _, data in sorted(shown, key=lambda pair: pair[0])]
+
+
+def _spread(folders: Sequence[Path]) -> list[Path]:
+    """Of each task's episodes while training as many as are shown, the first, the last, and evenly between."""
+    kept: list[Path] = []
+    training: dict[str, list[Path]] = {}
+    for folder in folders:
+        whole = folder.parent.name.startswith("step-")
+        (training.setdefault(folder.name, []) if whole else kept).append(folder)
+    for of_task in training.values():
+        most = min(_moment(of_task[0].parent.name).most, len(of_task))
+        kept += [of_task[i] for i in np.linspace(0, len(of_task) - 1, most).round().astype(int)]
+    return kept
 
 
 @dataclass(frozen=True, slots=True)

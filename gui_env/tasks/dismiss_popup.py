@@ -18,7 +18,6 @@ PHRASES: dict[Split, tuple[str, ...]] = {
         'Press "{}".',
         'Close what is in the way and press "{}".',
         'Click "{}", whatever pops up.',
-        'Press the "{}" button.',
     ),
     "heldout": ('Close whatever pops up and press "{}".', 'Click "{}".'),
 }
@@ -63,6 +62,8 @@ POPUPS: dict[Split, tuple[Popup, ...]] = {
 }
 BUSY = 2.0
 """Seconds that the second button costs."""
+WAYS_OUT = {("popup/dismiss", "click"), ("popup/close", "click"), ("popup", "close"), ("installed", "timer")}
+"""Its button, its cross, Escape, and the end of the wait for its second button."""
 FRESH = 0.5
 """Share of training popups that say anything at all: who knows the common ones by heart is lost before another."""
 
@@ -130,9 +131,9 @@ class DismissPopup(GuiWorld):
         return box(left, top, rect.width, rect.height)
 
     def on_event(self, event: Event) -> None:
-        if event.source in ("popup/dismiss", "popup/close", "popup", "installed"):
+        if (event.source, event.kind) in WAYS_OUT:
             self.desk.close("popup")
-        elif event.source == "popup/other":
+        elif event.source == "popup/other" and event.kind == "click":
             self.text.text = "Please wait"
             for widget in self.popup.children:
                 widget.enabled = not widget.focusable

@@ -70,7 +70,7 @@ class ScrollSelect(GuiWorld):
         index = int(draw.task.integers(rows, count)) if below else int(draw.task.integers(0, count - rows))
         self.list.offset = 0 if below else self.list.range
         self.item = self.list.rows[index]
-        self.data["wrong"] = False
+        self.data["chosen"] = -1
         return Brief(
             draw.phrase(PHRASES).format(self.item.label),
             (Goal("visible", self.visible), Goal("selected", self.selected, after=("visible",))),
@@ -81,17 +81,18 @@ class ScrollSelect(GuiWorld):
         return top >= 0 and top + self.list.row <= self.list.view
 
     def selected(self) -> bool:
-        return self.list.selected == self.item.index
+        return bool(self.data["chosen"] == self.item.index)
 
     def on_event(self, event: Event) -> None:
-        if event.kind == "select" and not self.selected():
-            self.data["wrong"] = True
+        # Not on "change": whoever runs the mark over the whole list would pass the item without reading any.
+        if event.kind == "select":
+            self.data["chosen"] = self.list.selected
 
     def solved(self) -> bool:
-        return self.selected() and self.visible() and not self.data["wrong"]
+        return self.selected() and self.visible()
 
     def failed(self) -> bool:
-        return bool(self.data["wrong"])
+        return self.data["chosen"] >= 0 and not self.selected()
 
     def plan(self) -> Advice:
         """With a look at the item in sight that the named one could be taken for, and what it says."""

@@ -227,7 +227,10 @@ class Row(Widget):
 
 
 class ListBox(ScrollArea):
-    """Rows of text of which one may be selected, by a click or with the arrow keys."""
+    """Rows of text of which one may be chosen (``select``), by a click, or by the arrow keys and then Enter or Space.
+
+    The arrow keys alone move the mark (``change``) and choose nothing yet.
+    """
 
     kind = "list"
     stored = ("visible", "enabled", "offset", "heading", "selected")
@@ -255,6 +258,9 @@ class ListBox(ScrollArea):
         page = max(1, self.view // self.row - 1)
         last = len(self.rows) - 1
         steps = {"up": -1, "down": 1, "pageup": -page, "pagedown": page, "home": -last - 1, "end": last + 1}
+        if key in ("enter", "space") and self.selected >= 0:
+            self.select(desk, self.selected)
+            return True
         if key not in steps or not self.rows:
             return False
         self.selected = min(max(self.selected + steps[key], 0), last)

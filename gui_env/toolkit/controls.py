@@ -209,8 +209,9 @@ class Field(Widget):
         self.caret = min(range(len(self.value) + 1), key=lambda i: abs(start + self.edges()[i] - x))
         self.selected = False
 
-    def double_click(self, desk: Desktop, rect: Rect, x: int, y: int) -> None:
+    def double_click(self, desk: Desktop, rect: Rect, x: int, y: int) -> bool:
         self.select_all()
+        return True
 
     def select_all(self) -> None:
         self.caret = len(self.value)

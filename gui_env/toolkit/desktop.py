@@ -53,6 +53,8 @@ class Desktop:
         self.timers: list[tuple[float, str, str]] = []
         """Due time, name and value of what is still to come, in the order in which it was asked for."""
         self.events: list[Event] = []
+        self.second: tuple[int, int] | None = None
+        """Where a double click's second click will fall."""
 
     # --- windows
 
@@ -201,10 +203,22 @@ class Desktop:
             self.emit(spot.widget.name, "right_click", spot.widget.label)
             return
         spot.widget.press(self, spot.rect, x, y)
-        if kind == "double_click":
-            spot.widget.double_click(self, spot.rect, x, y)
-        else:
+        if kind == "click":
             spot.widget.click(self, spot.rect, x, y)
+        elif not spot.widget.double_click(self, spot.rect, x, y):
+            spot.widget.click(self, spot.rect, x, y)
+            self.second = (x, y)
+
+    def click_again(self) -> bool:
+        """The second click of two, once the application has answered the first; False where there is none.
+
+        It falls on whatever lies there by then.
+        """
+        if self.second is None:
+            return False
+        spot, self.second = self.second, None
+        self._click("click", *spot)
+        return True
 
     def _drag(self, start: tuple[int, int], end: tuple[int, int]) -> None:
         spot = self._grab(*start)
@@ -276,7 +290,7 @@ class Desktop:
         self.pointer = (state["pointer"][0], state["pointer"][1])
         self.clock = state["clock"]
         self.timers = [(t[0], t[1], t[2]) for t in state["timers"]]
-        self.events = []
+        self.events, self.second = [], None
         for widget in self.all():
             widget.load(state["widgets"][widget.name])
 

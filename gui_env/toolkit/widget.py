@@ -146,10 +146,9 @@ class Widget:
     def click(self, desk: Desktop, rect: Rect, x: int, y: int) -> None:
         """Pressed and released on it."""
 
-    def double_click(self, desk: Desktop, rect: Rect, x: int, y: int) -> None:
-        """Clicked twice: as two clicks, unless the widget knows better."""
-        self.click(desk, rect, x, y)
-        self.click(desk, rect, x, y)
+    def double_click(self, desk: Desktop, rect: Rect, x: int, y: int) -> bool:
+        """Clicked twice; True where it has used that, else they are two clicks."""
+        return False
 
     def scroll(self, desk: Desktop, notches: int) -> bool:
         """The wheel turns over it; True where it has used the turn, else its parent is asked."""

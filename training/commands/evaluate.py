@@ -23,7 +23,7 @@ class EvalArgs(Common):
     tasks: str = "all"
     """gui, sims, all, or task names with commas."""
     split: Split = "heldout"
-    """Pools of words, colours, layouts and phrasings."""
+    """Pools of words, colours, looks and phrasings."""
     episodes: int = 100
     """Episodes a task."""
     codec: str = ""
@@ -64,7 +64,7 @@ def evaluate_rank(args: EvalArgs, task_ids: list[str]) -> dict[str, Any]:
     from training.config import Config
     from training.distributed import rank
     from training.evaluate import evaluate
-    from training.players import player
+    from training.players import player, seed_of
     from training.pool import open_pool
     from training.worlds import import_modules
 
@@ -79,4 +79,5 @@ def evaluate_rank(args: EvalArgs, task_ids: list[str]) -> dict[str, Any]:
             bar.total = total
             bar.update(done - bar.n)
 
-        return evaluate(agent, task_ids, args.split, args.episodes, on_turn=turned, pool=pool)
+        seed = seed_of(args.policy)
+        return evaluate(agent, task_ids, args.split, args.episodes, run_seed=seed, on_turn=turned, pool=pool)

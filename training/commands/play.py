@@ -25,7 +25,7 @@ class PlayArgs(Common):
     seed: int = 1_000_000
     """Which episode; seeds from 1000000 on are never trained on."""
     split: Split = "heldout"
-    """Pools of words, colours, layouts and phrasings."""
+    """Pools of words, colours, looks and phrasings."""
     codec: str = ""
     """How the model writes its replies; a run knows its own, otherwise compact."""
     temperature: float | None = None
