@@ -27,7 +27,7 @@ SKILLS = {
     "field": "place of the field that a caption names",
     "value": "what stands in the field that a caption names",
     "copy": "typing the one of two quoted texts that is asked for, without a picture",
-    "absent": "that a text is nowhere on the screen",
+    "absent": 'whether a text is on the screen (`Is "Save" here?`)',
     "locate": "place in the world (x, y, z) of a named thing, from two cameras",
     "side": "place in the world of the left or right one of two things of a kind",
     "spot": "place of a named thing in one camera's frame",

@@ -213,12 +213,17 @@ class Mixture:
         return table_questions(objects, lambda p: locate(tuple(p), body), point, sizes, rng, count)
 
     def _blind(self, rng: np.random.Generator, objects: Sequence[SceneObject]) -> list[Question]:
-        """Questions about what is not on the screen: quoted texts to type, and one that one would have to scroll to."""
-        shown = {o.text.text.lower() for o in objects if o.text is not None}
-        words = sorted(filter(content.is_word, shown))
-        like = words and rng.random() < 0.6
-        word = content.look_alike(rng, self.split, words) if like else content.label(rng, self.split)
-        absent = [] if word.lower() in shown else [Question("absent", f'Where is "{word}"?', "scroll")]
+        """Questions that need no place on the screen: whether a text is there at all, lists, quoted texts to type."""
+        shown = [o.text.text for o in objects if o.text is not None]
+        words = [text for text in shown if content.is_word(text)]
+        if words and rng.random() < 0.5:
+            word = content.pick(rng, words)
+        else:
+            like = words and rng.random() < 0.6
+            word = content.look_alike(rng, self.split, words) if like else content.label(rng, self.split)
+        # In words of its own: asked as "where", it taught to answer a look-alike that is there as if it were not.
+        there = word.lower() in {text.lower() for text in shown}
+        absent = [Question("absent", f'Is "{word}" here?', "yes" if there else "no")]
         turns = [self.inspection.imagined_list(rng) for _ in range(self.recipe.turns)]
         return absent + turns + [self.blind.copy(rng) for _ in range(self.recipe.copies)]
 

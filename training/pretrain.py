@@ -122,8 +122,8 @@ def _restore(trainer: Pretrainer, out: Path, resume: bool) -> Done:
         trainer.initial = load_file(out / START, str(trainer.vlm.device))
     if resume:
         tensors = load_file(out / STATE)
-        step, stage, trainer.location_accuracy, done.seconds, done.cpu = tensors.pop("counters").tolist()
-        done.step, trainer.stage = int(step), int(stage)
+        step, stage, in_stage, trainer.found, done.seconds, done.cpu = tensors.pop("counters").tolist()
+        done.step, trainer.stage, trainer.in_stage = int(step), int(stage), int(in_stage)
         trainer.load_state(tensors)
         if distributed.rank() == 0:
             keep_lines(out / METRICS, done.step)
@@ -160,7 +160,7 @@ def _save(trainer: Pretrainer, out: Path, done: Done) -> None:
     Raises:
         PretrainError: they could not be written.
     """
-    counters = [done.step, trainer.stage, trainer.location_accuracy, done.seconds, done.cpu]
+    counters = [done.step, trainer.stage, trainer.in_stage, trainer.found, done.seconds, done.cpu]
     model, aside, old = out / MODEL, out / f".{MODEL}", out / f".{MODEL}.old"
     try:
         for left in (aside, old):

@@ -39,8 +39,7 @@ class Exchange:
     answer: tuple[int, ...]
     weight: float = 1.0
     """Of each of its answer's tokens in the loss."""
-    blind: bool = False
-    """Whether it needs no picture."""
+    skill: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +102,17 @@ class PretrainConfig:
     would be a twentieth of the tokens. So what ``blind_rows`` taught was kept; by itself it taught no rule
     (docs/log.md)."""
     blind_rows: int = 8
-    """In each step of dense perception alone, rows of questions that need no picture, over all processes: the text
-    model learns its rules, many at a time and at the full rate, while the tower learns to see."""
+    """Rows of questions that need no picture, over all processes, in the last ``blind_steps`` of dense perception
+    alone: the text model learns its rules, many at a time and at the full rate, while the tower learns to see."""
+    blind_steps: int = 300
     dense_widgets: tuple[int, int] = (6, 14)
     """Widgets on a gallery screen while perception is trained alone: as much to read as fits."""
     stages: tuple[tuple[int, int], ...] = ((1, 2), (1, 4), (2, 8), (2, 10))
-    """Widgets on a gallery screen, by stage; a stage ends when locations are right often enough."""
+    """Widgets on a gallery screen, by stage; a stage ends when a quoted text is found often enough."""
     advance_at: float = 0.4
+    """Share of the places' numbers that are right."""
+    stage_steps: int = 400
+    """A stage ends after as many steps at the latest."""
     log_every: int = 25
     probe_every: int = 250
     """Steps between probes of held-out skills and savings of the model."""
@@ -121,10 +124,16 @@ class PretrainConfig:
     shape: TinyShape = field(default_factory=TinyShape)
 
 
-WEIGHTS = {"location": 1.0, "bin": 1.0, "character": 0.7, "word": 0.7, "rest": 0.1}
+GATE = "point"
+"""The skill by which stages end."""
+WEIGHTS = {"location": 1.0, "bin": 0.1, "character": 0.7, "word": 0.7, "rest": 0.1}
 """Loss weights by kind of answer token; each kind is averaged by itself, so that rare kinds count.
 
-Words choose the action (``click`` or ``type``): buried among quotes and end tokens they were not learned."""
+Words choose the action (``click`` or ``type``): buried among quotes and end tokens they were not learned. Beside a
+picture bins are a handful of tokens a step, of motions: with a weight of 1 they were four fifths of the text model's
+gradient, and noise (docs/log.md)."""
+RULES = {**WEIGHTS, "bin": 1.0}
+"""The same where no picture is needed: sums of motions are most of it."""
 
 
 class Pretrainer:
@@ -144,7 +153,10 @@ class Pretrainer:
         self.initial: dict[str, Tensor] = {}
         """What ``init_share`` takes its share from, by parameter; empty where there is none."""
         self.stage = 0
-        self.location_accuracy = 0.1
+        self.in_stage = 0
+        """Steps."""
+        self.found = 0.1
+        """Running share of right answers by which stages end."""
         self._start = self._encode("<|im_start|>user\n")
         self._image = self._encode("<|vision_start|><|image_pad|><|vision_end|>")
         self._answer = self._encode("<|im_end|>\n<|im_start|>assistant\n")
@@ -250,7 +262,7 @@ class Pretrainer:
             end = () if q.skill == "aim" else self._end
             weight = self.config.skill_weights.get(q.skill, 1.0)
             answer = self._encode(q.answer) + end
-            exchanges.append(Exchange(question + self._answer + given, answer, weight, q.skill in BLIND))
+            exchanges.append(Exchange(question + self._answer + given, answer, weight, q.skill))
         return Packed(tuple(prefix), tuple(v.frame for v in item.views), tuple(exchanges))
 
     def _encode(self, text: str) -> tuple[int, ...]:
@@ -281,21 +293,23 @@ class Pretrainer:
     def language(self, items: list[Item], vision: Any) -> tuple[Tensor, dict[str, float]]:
         rows = [self.pack(i) for i in items]
         logits, targets = self.answers(rows, vision)
-        told = [(e.weight, e.blind) for r in rows for e in r.exchanges for _ in e.answer]
-        weights, blind = (torch.tensor(column, device=logits.device) for column in zip(*told, strict=True))
+        told = [(e.weight, e.skill in BLIND, e.skill == GATE) for r in rows for e in r.exchanges for _ in e.answer]
+        weights, blind, gate = (torch.tensor(column, device=logits.device) for column in zip(*told, strict=True))
         losses = F.cross_entropy(logits, targets, reduction="none") * weights
         right = (logits.argmax(-1) == targets).float()
         kinds = self.kinds[targets]
         total, accuracy = torch.zeros((), device=logits.device), {}
-        sides = (("token", ~blind, 1.0), ("blind", blind, self.config.blind_weight))
-        for number, (name, weight) in enumerate(WEIGHTS.items()):
-            for side, of_side, share in sides:
+        sides = (("token", ~blind, WEIGHTS, 1.0), ("blind", blind, RULES, self.config.blind_weight))
+        for number, name in enumerate(WEIGHTS):
+            for side, of_side, of_kind, share in sides:
                 part = of_side & (kinds == number)
                 if part.any():
                     # A part may hold nothing but skills whose weight is 0.
                     mean = losses[part].sum() / weights[part].sum().clamp(min=1e-9)
-                    total = total + share * weight * mean
+                    total = total + share * of_kind[name] * mean
                     accuracy[f"{side}/{name}"] = float(right[part].mean())
+        if gate.any():
+            accuracy[f"token/{GATE}"] = float(right[gate].mean())
         return total, accuracy
 
     def step(self, step: int) -> dict[str, float]:
@@ -307,7 +321,7 @@ class Pretrainer:
         loss = loss * config.dense_weight
         metrics["dense/loss"] = float(loss.detach())
         if dense_only:  # the pictures are for the heads alone
-            rows = config.blind_rows
+            rows = config.blind_rows if step >= config.dense_steps - config.blind_steps else 0
             items, output = [self.mixture.pictureless(step * rows + i) for i in distributed.share(rows)], None
         if items:
             answer_loss, accuracy = self.language(items, output)
@@ -336,17 +350,18 @@ class Pretrainer:
     def _advance(self, metrics: dict[str, float]) -> None:
         """Move on to fuller screens; all processes decide by their common mean.
 
-        Of questions about pictures alone: the rules that need none are learned long before anything is seen, and would
-        end every stage while perception is still trained by itself.
+        By the skill that the screens are for alone: rules are learned before anything is seen, and experts' places
+        long after, so that one would end every stage at once and the other none.
         """
         if self.stage + 1 == len(self.config.stages):
             return
-        found = [x for x in distributed.gather_objects(metrics.get("token/location")) if x is not None]
+        found = [x for x in distributed.gather_objects(metrics.get(f"token/{GATE}")) if x is not None]
         if not found:
             return
-        self.location_accuracy = 0.98 * self.location_accuracy + 0.02 * float(np.mean(found))
-        if self.location_accuracy > self.config.advance_at:
-            self.stage, self.location_accuracy = self.stage + 1, 0.1
+        self.in_stage += 1
+        self.found = 0.98 * self.found + 0.02 * float(np.mean(found))
+        if self.found > self.config.advance_at or self.in_stage == self.config.stage_steps:
+            self.stage, self.in_stage, self.found = self.stage + 1, 0, 0.1
 
     # --- looking
 
