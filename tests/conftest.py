@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 for name, value in {
@@ -17,6 +18,9 @@ for name, value in {
     os.environ.setdefault(name, value)
 if sys.platform == "linux":
     os.environ.setdefault("MUJOCO_GL", "egl")
+# How long an example takes says what else the machine does.
+hypothesis.settings.register_profile("handeye", deadline=None)
+hypothesis.settings.load_profile("handeye")
 
 
 @pytest.fixture(scope="module")

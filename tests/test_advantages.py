@@ -111,7 +111,7 @@ episodes_of = st.lists(st.integers(1, 5), min_size=1, max_size=5)
 real = st.floats(-5, 5, allow_nan=False).map(lambda x: round(x, 3))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(episodes_of, st.data(), st.floats(0.5, 1.0), st.floats(0.0, 1.0))
 def test_gae_equals_its_definition(lengths: list[int], data: st.DataObject, gamma: float, lam: float) -> None:
     """A_t as the sum over all later δ, each with its product of discounts."""
@@ -134,7 +134,7 @@ def test_gae_equals_its_definition(lengths: list[int], data: st.DataObject, gamm
     np.testing.assert_allclose(targets, naive + values, atol=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(real, st.integers(0, 3)), min_size=1, max_size=12))
 def test_norms_equal_their_definition(pairs: list[tuple[float, int]]) -> None:
     values, groups = array(*(p[0] for p in pairs)), [p[1] for p in pairs]
@@ -221,7 +221,7 @@ def test_a_decision_that_nobody_sampled_pays_the_one_before() -> None:
         np.testing.assert_allclose(got, [5, 0, 16])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=4), min_size=1, max_size=3), st.data())
 def test_token_and_bilevel_gae_equal_their_definition(shape: list[list[int]], data: st.DataObject) -> None:
     """Sums over all later δ, token by token, written out; each decision has at least one sampled token."""

@@ -87,7 +87,7 @@ def on_qwen_grid(draw: st.DrawFn, side: int) -> int:
 
 
 @BOTH
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_screen_round_trip(codec: Codec, data: st.DataObject) -> None:
     screen = data.draw(SCREENS)
@@ -105,7 +105,7 @@ def test_screen_round_trip(codec: Codec, data: st.DataObject) -> None:
 
 
 @BOTH
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_body_round_trip(codec: Codec, data: st.DataObject) -> None:
     unit, most = (0.015, 10) if codec is COMPACT else (0.001, 150)
@@ -120,7 +120,7 @@ def test_body_round_trip(codec: Codec, data: st.DataObject) -> None:
 
 
 @BOTH
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_off_the_grid_the_nearest_is_taken(codec: Codec, data: st.DataObject) -> None:
     """A pixel moves by at most half a bin (compact) or, beyond 1000 pixels, to the next one (qwen)."""
@@ -399,7 +399,7 @@ def test_random_text_never_raises() -> None:
     assert valid > 1000
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists), st.data())
 def test_any_value_anywhere_in_a_call(value: Any, data: st.DataObject) -> None:
     arguments: dict[str, Any] = data.draw(

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -41,7 +41,6 @@ def laid(under: Frame, coverage: Any, color: Any) -> Frame:
     return mixed
 
 
-@settings(deadline=None)
 @given(area=BOXES, clip=BOXES, top=COLORS, bottom=COLORS, plain=st.booleans())
 def test_a_fill_shades_from_its_first_to_its_last_row(
     area: Rect, clip: Rect, top: Any, bottom: Any, plain: bool
@@ -60,7 +59,6 @@ def test_a_fill_shades_from_its_first_to_its_last_row(
             assert np.abs(canvas.pixels[y, x] - np.array(wanted)).max() <= 0.501
 
 
-@settings(deadline=None)
 @given(clip=BOXES, color=COLORS, x=st.integers(-15, 45), y=st.integers(-15, 35), seed=st.integers(0, 99))
 def test_a_mask_lays_a_colour_or_a_column_of_colours(clip: Rect, color: Any, x: int, y: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -80,7 +78,6 @@ def test_a_mask_lays_a_colour_or_a_column_of_colours(clip: Rect, color: Any, x: 
         assert np.array_equal(canvas.pixels, wanted)
 
 
-@settings(deadline=None)
 @given(area=BOXES, clip=BOXES, share=st.floats(0, 1))
 def test_a_shade_darkens_its_box_alone(area: Rect, clip: Rect, share: float) -> None:
     before = noise(1, HEIGHT, WIDTH, 3)

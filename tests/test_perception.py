@@ -48,7 +48,7 @@ def test_places_by_hand() -> None:
     assert placement.to_frame(0, 31) is None and placement.to_frame(0, 96) is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(VIEWS, SIDES, SIDES, st.data())
 def test_places_come_back(view: View, width: int, height: int, data: st.DataObject) -> None:
     placement = view.place(width, height)
@@ -64,7 +64,7 @@ def test_places_come_back(view: View, width: int, height: int, data: st.DataObje
         assert back == (x, y)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(VIEWS, SIDES, SIDES)
 def test_images_have_the_promised_size(view: View, width: int, height: int) -> None:
     placement = view.place(width, height)

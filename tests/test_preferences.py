@@ -73,7 +73,7 @@ def test_sides_of_pairs_by_hand() -> None:
     assert side.tolist() == [-1, 1, 0, 1, -1] and pair.tolist() == [0, 1, 0, 0, 1]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.floats(-9, 9), st.integers(-1, 1), st.integers(0, 3)), min_size=1, max_size=12))
 def test_pulls_are_minus_the_gradient(rows: list[tuple[float, int, int]]) -> None:
     scores = torch.tensor([x for x, _, _ in rows], dtype=torch.float64, requires_grad=True)
@@ -82,7 +82,7 @@ def test_pulls_are_minus_the_gradient(rows: list[tuple[float, int, int]]) -> Non
     torch.testing.assert_close(pulls(scores, side, pair, 4, beta=0.7), -gradient)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.floats(-9, 9), st.booleans(), st.integers(0, 3)), min_size=1, max_size=12))
 def test_margins_equal_their_definition(rows: list[tuple[float, bool, int]]) -> None:
     naive = [sum((x if chosen else -x) for x, chosen, pair in rows if pair == p) * 0.5 for p in range(4)]
