@@ -277,9 +277,10 @@ def test_a_run_learns_writes_a_model_and_resumes(small: PretrainConfig, tmp_path
 
 def test_stages_wait_for_questions_about_pictures(small: PretrainConfig, tmp_path: Path) -> None:
     """Rules that need no picture are learned first; screens must not get fuller by that."""
-    ends = ({"advance_at": 0.0}, [1, 2, 3]), ({"stage_steps": 2}, [0, 1, 1]), ({}, [0, 0, 0])
-    for number, (how, stages) in enumerate(ends):
-        pretrain(replace(small, log_every=1, blind_steps=2, **how), tmp_path / str(number))
+    short = replace(small, log_every=1, blind_steps=2)
+    ends = (replace(short, advance_at=0.0), [1, 2, 3]), (replace(short, stage_steps=2), [0, 1, 1]), (short, [0, 0, 0])
+    for number, (config, stages) in enumerate(ends):
+        pretrain(config, tmp_path / str(number))
         rows = [json.loads(line) for line in (tmp_path / str(number) / "metrics.jsonl").read_text().splitlines()]
         assert [row["stage"] for row in rows] == [0, 0, 0, *stages]
         assert ["blind/location" in row for row in rows] == [False] + [True] * 5

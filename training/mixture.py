@@ -215,7 +215,7 @@ class Mixture:
     def _blind(self, rng: np.random.Generator, objects: Sequence[SceneObject]) -> list[Question]:
         """Questions that need no place on the screen: whether a text is there at all, lists, quoted texts to type."""
         shown = [o.text.text for o in objects if o.text is not None]
-        words = [text for text in shown if content.is_word(text)]
+        words = tuple(text for text in shown if content.is_word(text))
         if words and rng.random() < 0.5:
             word = content.pick(rng, words)
         else:
