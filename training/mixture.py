@@ -154,9 +154,18 @@ class Mixture:
     def screen(self, index: int, count: tuple[int, int]) -> Item:
         """A random screen with ``count`` = (fewest, most) widgets."""
         rng = stream(self.seed, self.split, "screen", index)
+        view = self._view(rng, count)
+        size = (self.recipe.screen, self.recipe.screen)
+        return Item((view,), tuple(self._about_screen(view.objects, size, rng)))
+
+    def sight(self, index: int, count: tuple[int, int]) -> View:
+        """What :meth:`screen` shows, and nothing asked about it."""
+        return self._view(stream(self.seed, self.split, "screen", index), count)
+
+    def _view(self, rng: np.random.Generator, count: tuple[int, int]) -> View:
         size = (self.recipe.screen, self.recipe.screen)
         frame, objects = random_screen(int(rng.integers(2**40)), size, self.split, count)
-        return Item((View(frame, tuple(objects)),), tuple(self._about_screen(objects, size, rng)))
+        return View(frame, tuple(objects))
 
     def table(self, index: int) -> Item:
         """A random still scene of the manipulation world, seen by the cameras of the tasks."""

@@ -165,7 +165,7 @@ class Pretrainer:
     def _classes(self) -> Classes:
         objects: list[SceneObject] = []
         for index in range(400):  # so many that every shape is among them
-            objects += [o for view in self.mixture.screen(index, (3, 8)).views for o in view.objects]
+            objects += self.mixture.sight(index, (3, 8)).objects
         for index in range(60):
             objects += [o for view in self.mixture.table(index).views for o in view.objects]
         return Classes.of(objects)
