@@ -57,18 +57,7 @@ def write_llava(folder: Path) -> None:
             "patch_size": 16,
             "projection_dim": 32,
         },
-        text_config={
-            "model_type": "llama",
-            "vocab_size": len(tokenizer),
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 2,
-            "pad_token_id": tokenizer.pad_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "bos_token_id": None,
-        },
+        text_config={"model_type": "llama", **_text(tokenizer)},
         image_token_index=image,
         vision_feature_layer=-1,
         image_seq_length=16,
@@ -108,17 +97,9 @@ def write_qwen_2_5(folder: Path) -> None:
             "initializer_range": 0.2,
         },
         text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 2,
+            **_text(tokenizer),
             "initializer_range": 0.2,
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]},
-            "pad_token_id": tokenizer.pad_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "bos_token_id": None,
         },
         image_token_id=vocabulary[IMAGE],
         video_token_id=vocabulary[VIDEO],
@@ -163,6 +144,21 @@ def write_paligemma(folder: Path) -> None:
         projection_dim=32,
     )
     _write(folder, PaliGemmaForConditionalGeneration, config, tokenizer)
+
+
+def _text(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """The text model's share of a config."""
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+    }
 
 
 def _write(folder: Path, kind: type[PreTrainedModel], config: Any, tokenizer: PreTrainedTokenizerFast) -> None:

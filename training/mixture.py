@@ -155,7 +155,7 @@ class Mixture:
         """A random screen with ``count`` = (fewest, most) widgets."""
         rng = stream(self.seed, self.split, "screen", index)
         view = self._view(rng, count)
-        size = (self.recipe.screen, self.recipe.screen)
+        size = (view.frame.shape[1], view.frame.shape[0])
         return Item((view,), tuple(self._about_screen(view.objects, size, rng)))
 
     def sight(self, index: int, count: tuple[int, int]) -> View:

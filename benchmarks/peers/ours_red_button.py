@@ -55,8 +55,8 @@ def learn(options: Options, seed: int, folder: Path) -> tuple[int, float]:
         *("pretrain", "--seed", str(seed), "--out", str(folder / "base"), "--screens", str(SCREENS), "--tables", "0"),
         *("--steps", str(options.pretrain_steps), "--dense-steps", str(options.dense_steps), "--bf16", "False"),
         *("--shape.vision-depth", str(options.depth), "--shape.layers", str(options.depth)),
-        # Screens of one or two widgets, and no experts at work.
-        *("--advance-at", "2", "--recipe.demos", "0", "--probe-every", str(options.pretrain_steps)),
+        # Screens of one or two widgets from first to last, and no experts at work.
+        *("--stages", "1", "2", "--recipe.demos", "0", "--probe-every", str(options.pretrain_steps)),
     )
     handeye(
         *("train", "grpo", "--seed", str(seed), "--out", str(folder / "run")),
